@@ -1,0 +1,260 @@
+package cnpg
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"github.com/cloudnative-pg/machinery/pkg/image/reference"
+	"github.com/cloudnative-pg/machinery/pkg/postgres/version"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+const (
+	// defaultWALVolume holds the WAL that waits for the archive. While the
+	// archive cannot be reached WAL piles up, and PostgreSQL stops when its
+	// volume is full; on a volume of its own it fills no data volume.
+	defaultWALVolume = "10Gi"
+
+	// defaultQueries is the ConfigMap that the operator puts first in a list of
+	// custom metrics queries.
+	defaultQueries    = "cnpg-default-monitoring"
+	defaultQueriesKey = "queries"
+)
+
+// clusterSpec completes the user's spec with what the backups need. Lists that
+// the API server treats as one value are written with the defaults that it
+// would fill in, so that a preview finds nothing to change.
+func clusterSpec(n names, args DatabaseArgs) cnpgv1.ClusterSpec {
+	spec := *args.Spec.DeepCopy()
+	if spec.Instances == 0 {
+		spec.Instances = 1
+	}
+	if spec.WalStorage == nil && !args.WALOnDataVolume {
+		spec.WalStorage = &cnpgv1.StorageConfiguration{
+			Size:         defaultWALVolume,
+			StorageClass: spec.StorageConfiguration.StorageClass,
+		}
+	}
+
+	spec.Plugins = append(spec.Plugins, cnpgv1.PluginConfiguration{
+		Name:          barmanPlugin,
+		IsWALArchiver: pointer(true),
+		Parameters:    pluginParameters(n.store(args.Archive), n.serverName()),
+	})
+	for _, location := range []Location{B2, MinIO} {
+		spec.ExternalClusters = append(spec.ExternalClusters,
+			externalCluster(n.externalCluster(location), n.store(location), n.serverName()))
+	}
+	if args.Recovery != nil {
+		from := args.Recovery.of(n)
+		store := n.recoveryStore()
+		if from.sameCluster(n) {
+			store = n.store(from.Source)
+		}
+		spec.ExternalClusters = append(spec.ExternalClusters,
+			externalCluster(n.recoveryCluster(), store, serverName(from.Cluster, from.Generation)))
+		spec.Bootstrap = bootstrapRecovery(n.recoveryCluster(), from.Target, initDB(args.Spec))
+	}
+
+	for i := range spec.Plugins {
+		setPluginDefaults(&spec.Plugins[i])
+	}
+	for i := range spec.ExternalClusters {
+		setPluginDefaults(spec.ExternalClusters[i].PluginConfiguration)
+	}
+	addDefaultQueries(spec.Monitoring)
+	return spec
+}
+
+// externalCluster is a recovery source. Its server name has to be said: it would
+// default to the name of the new cluster, whose folder is empty.
+func externalCluster(name, store, serverName string) cnpgv1.ExternalCluster {
+	return cnpgv1.ExternalCluster{
+		Name: name,
+		PluginConfiguration: &cnpgv1.PluginConfiguration{
+			Name:       barmanPlugin,
+			Parameters: pluginParameters(store, serverName),
+		},
+	}
+}
+
+func pluginParameters(store, serverName string) map[string]string {
+	return map[string]string{"barmanObjectName": store, "serverName": serverName}
+}
+
+func setPluginDefaults(plugin *cnpgv1.PluginConfiguration) {
+	if plugin == nil {
+		return
+	}
+	if plugin.Enabled == nil {
+		plugin.Enabled = pointer(true)
+	}
+	if plugin.IsWALArchiver == nil {
+		plugin.IsWALArchiver = pointer(false)
+	}
+}
+
+// addDefaultQueries does what the operator's webhook would do to a list of
+// custom queries.
+func addDefaultQueries(monitoring *cnpgv1.MonitoringConfiguration) {
+	if monitoring == nil || len(monitoring.CustomQueriesConfigMap) == 0 ||
+		monitoring.DisableDefaultQueries != nil && *monitoring.DisableDefaultQueries {
+		return
+	}
+	for _, queries := range monitoring.CustomQueriesConfigMap {
+		if queries.Name == defaultQueries {
+			return
+		}
+	}
+	monitoring.CustomQueriesConfigMap = slices.Insert(monitoring.CustomQueriesConfigMap, 0, cnpgv1.ConfigMapKeySelector{
+		LocalObjectReference: cnpgv1.LocalObjectReference{Name: defaultQueries},
+		Key:                  defaultQueriesKey,
+	})
+}
+
+// initDB is the user's initdb bootstrap, if there is one.
+func initDB(spec cnpgv1.ClusterSpec) *cnpgv1.BootstrapInitDB {
+	if spec.Bootstrap == nil {
+		return nil
+	}
+	return spec.Bootstrap.InitDB
+}
+
+// validateSpec refuses what the operator would refuse or misunderstand, and what
+// the component sets itself.
+func validateSpec(at *field.Path, n names, args *DatabaseArgs) field.ErrorList {
+	spec := &args.Spec
+	problems := checkImage(at, spec)
+	if spec.Instances < 0 {
+		problems = append(problems, field.Invalid(at.Child("instances"), spec.Instances, "expected 1 or more"))
+	}
+	problems = append(problems, checkVolume(at.Child("storage"), &spec.StorageConfiguration)...)
+	if spec.WalStorage != nil {
+		problems = append(problems, checkVolume(at.Child("walStorage"), spec.WalStorage)...)
+		if args.WALOnDataVolume {
+			problems = append(problems, field.Forbidden(at.Child("walStorage"),
+				"walOnDataVolume says that there is no WAL volume: give one of the two"))
+		}
+	}
+	problems = append(problems, checkOwnedBackup(at.Child("backup"), spec.Backup)...)
+	problems = append(problems, checkOwnedPlugin(at.Child("plugins"), spec.Plugins)...)
+	problems = append(problems, checkOwnedExternalClusters(at.Child("externalClusters"), n, spec.ExternalClusters)...)
+	return append(problems, checkOwnedBootstrap(at.Child("bootstrap"), spec.Bootstrap, args.Recovery != nil)...)
+}
+
+// checkImage wants a pinned minor release: a floating one changes under a
+// running database, and a restore wants the release that was backed up.
+func checkImage(at *field.Path, spec *cnpgv1.ClusterSpec) field.ErrorList {
+	at = at.Child("imageName")
+	const example = `for instance "ghcr.io/cloudnative-pg/postgresql:17.7"`
+	if spec.ImageName == "" {
+		if spec.ImageCatalogRef != nil {
+			return nil
+		}
+		return field.ErrorList{field.Required(at, "an image with a pinned minor release, "+example)}
+	}
+	tag := reference.New(spec.ImageName).Tag
+	if _, err := version.FromTag(tag); err != nil || tag == "latest" {
+		return field.ErrorList{field.Invalid(at, spec.ImageName, "expected a tag that begins with a PostgreSQL release, "+example)}
+	}
+	if !regexp.MustCompile(`^[0-9]+\.[0-9]+`).MatchString(tag) {
+		return field.ErrorList{field.Invalid(at, spec.ImageName, "does not pin the minor release, "+example)}
+	}
+	return nil
+}
+
+func checkVolume(at *field.Path, volume *cnpgv1.StorageConfiguration) field.ErrorList {
+	if volume.Size != "" {
+		return checkQuantity(at.Child("size"), volume.Size)
+	}
+	if template := volume.PersistentVolumeClaimTemplate; template != nil && !template.Resources.Requests.Storage().IsZero() {
+		return nil
+	}
+	return field.ErrorList{field.Required(at.Child("size"), `the size of the volume, for instance "20Gi"`)}
+}
+
+func checkOwnedBackup(at *field.Path, backup *cnpgv1.BackupConfiguration) field.ErrorList {
+	if backup == nil {
+		return nil
+	}
+	var problems field.ErrorList
+	if backup.BarmanObjectStore != nil {
+		problems = append(problems, field.Forbidden(at.Child("barmanObjectStore"),
+			"the operator refuses it beside the Barman Cloud plugin and drops it in 1.31; "+
+				"the stores are set up for you, see b2 and minio"))
+	}
+	if backup.RetentionPolicy != "" {
+		problems = append(problems, field.Forbidden(at.Child("retentionPolicy"),
+			"the plugin does not read it; use retention"))
+	}
+	return problems
+}
+
+func checkOwnedPlugin(at *field.Path, plugins []cnpgv1.PluginConfiguration) field.ErrorList {
+	var problems field.ErrorList
+	seen := map[string]bool{}
+	for i, plugin := range plugins {
+		entry := at.Index(i)
+		enabled := plugin.Enabled == nil || *plugin.Enabled
+		switch {
+		case plugin.Name == "":
+			problems = append(problems, field.Required(entry.Child("name"), "the name of the plugin"))
+		case plugin.Name == barmanPlugin:
+			problems = append(problems, field.Forbidden(entry, "the Barman Cloud plugin is set up for you; remove the entry"))
+		case enabled && plugin.IsWALArchiver != nil && *plugin.IsWALArchiver:
+			problems = append(problems, field.Forbidden(entry.Child("isWALArchiver"),
+				"a cluster has one WAL archiver, and it is the Barman Cloud plugin"))
+		case seen[plugin.Name]:
+			problems = append(problems, field.Duplicate(entry.Child("name"), plugin.Name))
+		}
+		seen[plugin.Name] = true
+	}
+	return problems
+}
+
+func checkOwnedExternalClusters(at *field.Path, n names, clusters []cnpgv1.ExternalCluster) field.ErrorList {
+	var problems field.ErrorList
+	owned := []string{n.externalCluster(B2), n.externalCluster(MinIO), n.recoveryCluster()}
+	seen := map[string]bool{}
+	for i, cluster := range clusters {
+		entry := at.Index(i)
+		switch {
+		case cluster.Name == "":
+			problems = append(problems, field.Required(entry.Child("name"), "the name of the external cluster"))
+		case slices.Contains(owned, cluster.Name):
+			problems = append(problems, field.Forbidden(entry.Child("name"),
+				fmt.Sprintf("%q is set up for you; give yours another name", cluster.Name)))
+		case seen[cluster.Name]:
+			problems = append(problems, field.Duplicate(entry.Child("name"), cluster.Name))
+		}
+		seen[cluster.Name] = true
+		if cluster.BarmanObjectStore != nil {
+			problems = append(problems, field.Forbidden(entry.Child("barmanObjectStore"),
+				"the operator drops it in 1.31; use plugin with an ObjectStore"))
+		}
+	}
+	return problems
+}
+
+func checkOwnedBootstrap(at *field.Path, bootstrap *cnpgv1.BootstrapConfiguration, recovering bool) field.ErrorList {
+	if bootstrap == nil {
+		return nil
+	}
+	var problems field.ErrorList
+	if bootstrap.Recovery != nil {
+		problems = append(problems, field.Forbidden(at.Child("recovery"),
+			"the recovery is set up for you; use recovery beside spec"))
+	}
+	if bootstrap.PgBaseBackup != nil && recovering {
+		problems = append(problems, field.Forbidden(at.Child("pg_basebackup"),
+			"a cluster begins in one way: remove it or recovery"))
+	}
+	if bootstrap.PgBaseBackup != nil && bootstrap.InitDB != nil {
+		problems = append(problems, field.Forbidden(at, "a cluster begins in one way: initdb or pg_basebackup"))
+	}
+	return problems
+}
+
+func pointer[T any](value T) *T { return &value }

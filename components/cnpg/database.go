@@ -1,0 +1,309 @@
+package cnpg
+
+import (
+	"fmt"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// DatabaseArgs describes one PostgreSQL database. The JSON names are those of
+// stack configuration.
+type DatabaseArgs struct {
+	// Namespace is where everything lives. It has to exist. Required.
+	Namespace string `json:"namespace"`
+	// Cluster is the name of the CloudNativePG Cluster, at most 50 characters.
+	// Default <name>-postgresql.
+	Cluster string `json:"cluster,omitempty"`
+	// Spec is the Cluster's spec, the operator's own type: whatever CloudNativePG
+	// documents can be said here. The image with a pinned minor release and the
+	// storage size are required. Defaults of our own: one instance, and a WAL
+	// volume of 10Gi. What the backups need is added; to give it here too is an
+	// error: the barman plugin, our external clusters, bootstrap.recovery,
+	// backup.barmanObjectStore.
+	Spec cnpgv1.ClusterSpec `json:"spec"`
+	// WALOnDataVolume leaves out the separate WAL volume, for a running cluster
+	// that has none. Default false.
+	WALOnDataVolume bool `json:"walOnDataVolume,omitempty"`
+
+	// Backup says when base backups are taken and for how long they stay.
+	Backup
+	// Recovery restores the database when its Cluster is created. Default: it
+	// begins empty, or as Spec says.
+	Recovery *Recovery `json:"recovery,omitempty"`
+
+	// Protect keeps Pulumi from deleting the Cluster, and with it its volumes.
+	// Default true.
+	Protect *bool `json:"protect,omitempty"`
+	// WaitUntilReady has Pulumi wait until the Cluster is Ready. Default false:
+	// a Cluster may be waiting for its credentials or its volumes.
+	WaitUntilReady bool `json:"waitUntilReady,omitempty"`
+
+	// Storage is the environment's storage. Default: the database makes its own,
+	// as NewStorage says.
+	Storage *Storage `json:"-"`
+	// NewStorage describes the storage of this database alone. Required when
+	// Storage is nil, and not allowed otherwise.
+	NewStorage *StorageArgs `json:"-"`
+	// Credentials are those of the namespace, for databases that share one.
+	// Default: the database makes its own.
+	Credentials *Credentials `json:"-"`
+}
+
+// ClusterName is the name of the Cluster, which defaults to <name>-postgresql.
+func (a *DatabaseArgs) ClusterName(name string) string {
+	if a.Cluster == "" {
+		return name + "-postgresql"
+	}
+	return a.Cluster
+}
+
+func (a *DatabaseArgs) names(name string) names {
+	return names{
+		database: name, namespace: a.Namespace, cluster: a.ClusterName(name), generation: max(a.Generation, 1),
+	}
+}
+
+func (a DatabaseArgs) withDefaults() DatabaseArgs {
+	a.Backup = a.Backup.withDefaults()
+	if a.Protect == nil {
+		a.Protect = pointer(true)
+	}
+	return a
+}
+
+// Validate returns every problem of the arguments. At is what their fields are
+// reported below, nil for nothing; storage is where the database will be kept.
+func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArgs) field.ErrorList {
+	if a == nil {
+		return field.ErrorList{field.Required(child(at, "namespace"), "the namespace of the database")}
+	}
+	n := a.names(name)
+	problems := invalidIf(child(at, "name"), name, validation.IsDNS1123Label(name))
+	problems = append(problems, checkNamespace(child(at, "namespace"), a.Namespace)...)
+	problems = append(problems, checkCluster(child(at, "cluster"), n.cluster)...)
+	problems = append(problems, validateSpec(child(at, "spec"), n, a)...)
+	problems = append(problems, a.Backup.validate(at, storage)...)
+	return append(problems, a.Recovery.validate(child(at, "recovery"), n)...)
+}
+
+// storageArgs are those of the storage that is used, and what is wrong with the
+// choice.
+func (a *DatabaseArgs) storageArgs() (*StorageArgs, field.ErrorList) {
+	at := field.NewPath("newStorage")
+	switch {
+	case a == nil:
+		return nil, nil
+	case a.Storage != nil && a.NewStorage != nil:
+		return &a.Storage.args, field.ErrorList{field.Forbidden(at, "storage is given too: give one of the two")}
+	case a.Storage != nil:
+		return &a.Storage.args, nil
+	default:
+		return a.NewStorage, a.NewStorage.Validate(at)
+	}
+}
+
+func (a *DatabaseArgs) validateCredentials() field.ErrorList {
+	if a == nil || a.Credentials == nil || a.Credentials.namespace == a.Namespace {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("credentials"), a.Credentials.namespace,
+		fmt.Sprintf("are those of another namespace; this database is in %q", a.Namespace))}
+}
+
+// Database is one PostgreSQL cluster with two copies of its backups.
+type Database struct {
+	pulumi.ResourceState
+
+	// Namespace and ClusterName are where the Cluster lives and what it is called.
+	Namespace   pulumi.StringOutput `pulumi:"namespace"`
+	ClusterName pulumi.StringOutput `pulumi:"clusterName"`
+	// ReadWriteHost and ReadOnlyHost are the services to connect to.
+	ReadWriteHost pulumi.StringOutput `pulumi:"readWriteHost"`
+	ReadOnlyHost  pulumi.StringOutput `pulumi:"readOnlyHost"`
+	// AppSecret is the Secret with the application's user and password.
+	AppSecret pulumi.StringOutput `pulumi:"appSecret"`
+	// Archive is the location of the archive: b2 or minio.
+	Archive pulumi.StringOutput `pulumi:"archive"`
+	// ServerName is barman's folder for this generation.
+	ServerName pulumi.StringOutput `pulumi:"serverName"`
+	// B2Store and MinIOStore are the names of the two ObjectStores.
+	B2Store    pulumi.StringOutput `pulumi:"b2Store"`
+	MinIOStore pulumi.StringOutput `pulumi:"minioStore"`
+	// B2Path and MinIOPath are where the two copies lie.
+	B2Path    pulumi.StringOutput `pulumi:"b2Path"`
+	MinIOPath pulumi.StringOutput `pulumi:"minioPath"`
+	// RecoverySources are the external clusters to restore from, by location.
+	RecoverySources pulumi.StringMapOutput `pulumi:"recoverySources"`
+}
+
+// NewDatabase makes a PostgreSQL cluster and all that its two copies need. It
+// fails before it registers anything when an argument is wrong, with all
+// problems in one error.
+func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...pulumi.ResourceOption) (*Database, error) {
+	storageArgs, problems := args.storageArgs()
+	problems = append(problems, args.Validate(nil, name, storageArgs)...)
+	problems = append(problems, args.validateCredentials()...)
+	if err := Join(fmt.Sprintf("database %q", name), problems); err != nil {
+		return nil, err
+	}
+	n, full := args.names(name), args.withDefaults()
+	stores := storageArgs.withDefaults()
+
+	database := &Database{}
+	err := ctx.RegisterComponentResourceV2("cnpg-backup:index:Database", name, pulumi.Map{
+		"namespace":  pulumi.String(n.namespace),
+		"cluster":    pulumi.String(n.cluster),
+		"archive":    pulumi.String(full.Archive),
+		"generation": pulumi.Int(n.generation),
+	}, database, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("database %q: %w", name, err)
+	}
+
+	storage, credentials, err := database.newShared(ctx, n, full)
+	if err != nil {
+		return nil, err
+	}
+	folder := destinationPath(string(full.Archive), n.namespace, n.serverName())
+	if err := storage.claim(folder, name); err != nil {
+		return nil, err
+	}
+	ready := append(credentials.ready[:len(credentials.ready):len(credentials.ready)], storage.ready...)
+	objectStores, err := database.newObjectStores(ctx, n, full, stores, ready)
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := database.newCluster(ctx, n, full, objectStores)
+	if err != nil {
+		return nil, err
+	}
+	if err := database.newScheduledBackup(ctx, n, full, cluster); err != nil {
+		return nil, err
+	}
+
+	return database, database.setOutputs(ctx, n, full, stores)
+}
+
+// newShared makes the storage and the credentials that were not given.
+func (d *Database) newShared(ctx *pulumi.Context, n names, args DatabaseArgs) (*Storage, *Credentials, error) {
+	storage, credentials := args.Storage, args.Credentials
+	var err error
+	if storage == nil {
+		if storage, err = NewStorage(ctx, n.database, args.NewStorage, pulumi.Parent(d)); err != nil {
+			return nil, nil, err
+		}
+	}
+	if credentials == nil {
+		credentials, err = NewCredentials(ctx, n.database, &CredentialsArgs{
+			Namespace: n.namespace,
+			Storage:   storage,
+		}, pulumi.Parent(d))
+	}
+	return storage, credentials, err
+}
+
+// newObjectStores makes both ObjectStores, and one for the backups of another
+// cluster when the database is restored from those.
+func (d *Database) newObjectStores(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs, after []pulumi.Resource,
+) ([]pulumi.Resource, error) {
+	var stores []pulumi.Resource
+	register := func(name string, at Location, options StoreOptions, namespace, cluster string) error {
+		fields, err := specFields(objectStoreSpec(at, storage, options, namespace, cluster))
+		if err != nil {
+			return err
+		}
+		store, err := registerObject(ctx, name, object{
+			apiVersion: "barmancloud.cnpg.io/v1", kind: "ObjectStore",
+			namespace: n.namespace, name: name, fields: fields,
+		}, pulumi.Parent(d), pulumi.DependsOn(after))
+		stores = append(stores, store)
+		return err
+	}
+	for _, at := range []Location{B2, MinIO} {
+		if err := register(n.store(at), at, args.options(at), n.namespace, n.cluster); err != nil {
+			return nil, err
+		}
+	}
+	if args.Recovery == nil {
+		return stores, nil
+	}
+	if from := args.Recovery.of(n); !from.sameCluster(n) {
+		options := args.options(from.Source)
+		options.Retention = "" // these backups are not this database's to delete
+		if err := register(n.recoveryStore(), from.Source, options, from.Namespace, from.Cluster); err != nil {
+			return nil, err
+		}
+	}
+	return stores, nil
+}
+
+func (d *Database) newCluster(ctx *pulumi.Context, n names, args DatabaseArgs, after []pulumi.Resource,
+) (*apiextensions.CustomResource, error) {
+	fields, err := specFields(clusterSpec(n, args))
+	if err != nil {
+		return nil, err
+	}
+	cluster := object{
+		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
+		namespace: n.namespace, name: n.cluster, fields: fields,
+	}
+	if args.WaitUntilReady {
+		cluster.annotations = map[string]string{"pulumi.com/waitFor": "condition=Ready"}
+	}
+	return registerObject(ctx, n.database+"-cluster", cluster, pulumi.Parent(d),
+		pulumi.DependsOn(after), pulumi.Protect(*args.Protect),
+		// The operator reads the recovery once, when it creates the Cluster, and
+		// takes no notice of a change. To replace is what the user would then ask
+		// for, which protection refuses; and without protection the create fails
+		// on the live Cluster before anything is deleted.
+		pulumi.ReplaceOnChanges([]string{"spec.bootstrap.recovery"}), pulumi.DeleteBeforeReplace(false))
+}
+
+func (d *Database) newScheduledBackup(ctx *pulumi.Context, n names, args DatabaseArgs, cluster pulumi.Resource) error {
+	fields, err := specFields(scheduledBackupSpec(n.cluster, args.Backup))
+	if err != nil {
+		return err
+	}
+	_, err = registerObject(ctx, n.database+"-backup", object{
+		apiVersion: "postgresql.cnpg.io/v1", kind: "ScheduledBackup",
+		namespace: n.namespace, name: n.scheduledBackup(), fields: fields,
+	}, pulumi.Parent(d), pulumi.DependsOn([]pulumi.Resource{cluster}))
+	return err
+}
+
+func (d *Database) setOutputs(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs) error {
+	output := func(value string) pulumi.StringOutput { return pulumi.String(value).ToStringOutput() }
+	appSecret := n.cluster + "-app"
+	if initDB := initDB(args.Spec); initDB != nil && initDB.Secret != nil {
+		appSecret = initDB.Secret.Name
+	}
+	d.Namespace, d.ClusterName = output(n.namespace), output(n.cluster)
+	d.ReadWriteHost, d.ReadOnlyHost = output(n.readWriteHost()), output(n.readOnlyHost())
+	d.AppSecret = output(appSecret)
+	d.Archive, d.ServerName = output(string(args.Archive)), output(n.serverName())
+	d.B2Store, d.MinIOStore = output(n.store(B2)), output(n.store(MinIO))
+	d.B2Path = output(destinationPath(storage.B2.Bucket, n.namespace, n.cluster))
+	d.MinIOPath = output(destinationPath(storage.MinIO.Bucket, n.namespace, n.cluster))
+	d.RecoverySources = pulumi.StringMap{
+		string(B2):    pulumi.String(n.externalCluster(B2)),
+		string(MinIO): pulumi.String(n.externalCluster(MinIO)),
+	}.ToStringMapOutput()
+	return ctx.RegisterResourceOutputs(d, pulumi.Map{
+		"namespace":       d.Namespace,
+		"clusterName":     d.ClusterName,
+		"readWriteHost":   d.ReadWriteHost,
+		"readOnlyHost":    d.ReadOnlyHost,
+		"appSecret":       d.AppSecret,
+		"archive":         d.Archive,
+		"serverName":      d.ServerName,
+		"b2Store":         d.B2Store,
+		"minioStore":      d.MinIOStore,
+		"b2Path":          d.B2Path,
+		"minioPath":       d.MinIOPath,
+		"recoverySources": d.RecoverySources,
+	})
+}

@@ -1,0 +1,93 @@
+package cnpg
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// object is a Kubernetes object that is about to be registered.
+//
+// Objects of core kinds pass through here too: the typed packages of
+// pulumi-kubernetes would add more than a minute and 2 GB to the compilation of
+// every program that imports this one.
+type object struct {
+	apiVersion, kind string
+	namespace, name  string
+	annotations      map[string]string
+	// fields are the object's fields beside metadata, most often its spec.
+	fields kubernetes.UntypedArgs
+}
+
+// registerObject is the one place where a Kubernetes object becomes a resource.
+func registerObject(ctx *pulumi.Context, name string, o object, opts ...pulumi.ResourceOption,
+) (*apiextensions.CustomResource, error) {
+	metadata := metav1.ObjectMetaArgs{
+		Name:      pulumi.String(o.name),
+		Namespace: pulumi.String(o.namespace),
+	}
+	if len(o.annotations) > 0 {
+		metadata.Annotations = pulumi.ToStringMap(o.annotations)
+	}
+	resource, err := apiextensions.NewCustomResource(ctx, name, &apiextensions.CustomResourceArgs{
+		ApiVersion:  pulumi.String(o.apiVersion),
+		Kind:        pulumi.String(o.kind),
+		Metadata:    metadata,
+		OtherFields: o.fields,
+	}, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s/%s: %w", o.kind, o.namespace, o.name, err)
+	}
+	return resource, nil
+}
+
+// specFields turns an operator's spec into the fields of an object. Quantities
+// come out in their canonical form, as the API server stores them, so that a
+// preview finds nothing to change.
+func specFields[T any](spec T) (kubernetes.UntypedArgs, error) {
+	fields, err := toMap(spec)
+	if err != nil {
+		return nil, err
+	}
+	// The operators' Go types write some fields that nobody has set; those of an
+	// untouched spec tell which.
+	var untouched T
+	unset, err := toMap(untouched)
+	if err != nil {
+		return nil, err
+	}
+	subtract(fields, unset)
+	return kubernetes.UntypedArgs{"spec": fields}, nil
+}
+
+func toMap(spec any) (map[string]any, error) {
+	encoded, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("encode spec: %w", err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(encoded, &fields); err != nil {
+		return nil, fmt.Errorf("decode spec: %w", err)
+	}
+	return fields, nil
+}
+
+// subtract removes from fields what has the same value in unset.
+func subtract(fields, unset map[string]any) {
+	for key, value := range unset {
+		nestedFields, ok := fields[key].(map[string]any)
+		if nestedUnset, both := value.(map[string]any); ok && both {
+			subtract(nestedFields, nestedUnset)
+			if len(nestedFields) == 0 {
+				delete(fields, key)
+			}
+		} else if reflect.DeepEqual(fields[key], value) {
+			delete(fields, key)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package cnpg
+
+import (
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Backup says when base backups are taken, where to and for how long they stay.
+type Backup struct {
+	// Archive is the store that the cluster writes WAL and base backups to. The
+	// other one is the mirror. Default b2: off-site within minutes. With minio a
+	// broken line to the internet does not fill the WAL volume.
+	//
+	// To change it on a running cluster, raise Generation too.
+	Archive Location `json:"archive,omitempty"`
+	// Generation counts the lives of the cluster and names barman's folder: the
+	// first is the cluster's name, the n-th <cluster>-<n>. Raise it by one for
+	// every recovery and when Archive changes. Default 1.
+	Generation int `json:"generation,omitempty"`
+	// Schedule is when a base backup is taken: six cron fields, seconds first,
+	// in the time zone of the operator, which is UTC. Default "0 0 2 * * 0",
+	// Sundays at 02:00.
+	Schedule string `json:"schedule,omitempty"`
+	// Immediate takes the first base backup at once. Without one there is
+	// nothing to restore until the schedule comes round. Default true.
+	Immediate *bool `json:"immediate,omitempty"`
+	// Suspend takes no base backups; WAL is archived on. Default false.
+	Suspend bool `json:"suspend,omitempty"`
+	// Target is the instance that base backups are taken from: primary or
+	// prefer-standby. Default: the operator's, prefer-standby.
+	Target cnpgv1.BackupTarget `json:"target,omitempty"`
+	// Retention is for how long base backups, and the WAL that they need, are
+	// kept: a number and d, w or m. Default 30d.
+	Retention string `json:"retention,omitempty"`
+	// B2 and MinIO say how barman treats each of the stores.
+	B2    StoreOptions `json:"b2,omitempty"`
+	MinIO StoreOptions `json:"minio,omitempty"`
+}
+
+func (b Backup) withDefaults() Backup {
+	if b.Archive == "" {
+		b.Archive = B2
+	}
+	if b.Generation == 0 {
+		b.Generation = 1
+	}
+	if b.Schedule == "" {
+		b.Schedule = "0 0 2 * * 0"
+	}
+	if b.Immediate == nil {
+		immediate := true
+		b.Immediate = &immediate
+	}
+	if b.Retention == "" {
+		b.Retention = "30d"
+	}
+	b.B2 = b.B2.withDefaults(B2, b.Retention)
+	b.MinIO = b.MinIO.withDefaults(MinIO, b.Retention)
+	return b
+}
+
+// options are those of one of the stores.
+func (b Backup) options(at Location) StoreOptions {
+	if at == MinIO {
+		return b.MinIO
+	}
+	return b.B2
+}
+
+func (b Backup) validate(at *field.Path, storage *StorageArgs) field.ErrorList {
+	problems := checkOneOf(child(at, "archive"), b.Archive, B2, MinIO)
+	if b.Generation < 0 {
+		problems = append(problems, field.Invalid(child(at, "generation"), b.Generation, "expected 1 or more"))
+	}
+	if b.Schedule != "" {
+		problems = append(problems, checkSchedule(child(at, "schedule"), b.Schedule)...)
+	}
+	problems = append(problems, checkOneOf(child(at, "target"), b.Target,
+		cnpgv1.BackupTargetPrimary, cnpgv1.BackupTargetStandby)...)
+	problems = append(problems, checkRetention(child(at, "retention"), b.Retention)...)
+	problems = append(problems, b.B2.validate(child(at, "b2"), B2, storage)...)
+	return append(problems, b.MinIO.validate(child(at, "minio"), MinIO, storage)...)
+}
+
+// scheduledBackupSpec takes base backups through the plugin. The method has to
+// be said: it defaults to the operator's own barman, which is not set up.
+func scheduledBackupSpec(cluster string, backup Backup) cnpgv1.ScheduledBackupSpec {
+	suspend := backup.Suspend
+	return cnpgv1.ScheduledBackupSpec{
+		Schedule:             backup.Schedule,
+		Immediate:            backup.Immediate,
+		Suspend:              &suspend,
+		Target:               backup.Target,
+		BackupOwnerReference: "self",
+		Cluster:              cnpgv1.LocalObjectReference{Name: cluster},
+		Method:               cnpgv1.BackupMethodPlugin,
+		PluginConfiguration:  &cnpgv1.BackupPluginConfiguration{Name: barmanPlugin},
+	}
+}

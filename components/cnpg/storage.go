@@ -1,0 +1,395 @@
+package cnpg
+
+import (
+	"fmt"
+	"regexp"
+	"sync"
+
+	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi-minio/sdk/go/minio"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/components/b2"
+)
+
+// StorageArgs says where an environment keeps its two copies.
+type StorageArgs struct {
+	// B2 is the off-site bucket and its key. Required.
+	B2 B2Args `json:"b2"`
+	// MinIO is the bucket on the NAS. Required.
+	MinIO MinIOArgs `json:"minio"`
+	// Bitwarden is where the B2 key is kept, and from where External Secrets
+	// brings it into the namespaces. Required.
+	Bitwarden BitwardenArgs `json:"bitwarden"`
+	// Protect keeps Pulumi from deleting the buckets. Default true.
+	Protect *bool `json:"protect,omitempty"`
+}
+
+// B2Args describes the bucket at Backblaze B2.
+type B2Args struct {
+	// Bucket is its name, unique among all of Backblaze. Required; 6 to 63
+	// letters, digits and hyphens.
+	Bucket string `json:"bucket"`
+	// AdoptBucket uses a bucket of that name that exists already and leaves its
+	// settings alone. Default false: the bucket is created.
+	AdoptBucket bool `json:"adoptBucket,omitempty"`
+	// Region is the account's region, for instance "us-west-002". Required.
+	Region string `json:"region"`
+	// Endpoint is the S3 endpoint. Default https://s3.<region>.backblazeb2.com.
+	Endpoint string `json:"endpoint,omitempty"`
+	// EndpointCA is a key in a Secret, in each namespace with databases, with
+	// the CA certificate of the endpoint. Default: the public CAs.
+	EndpointCA *machineryapi.SecretKeySelector `json:"endpointCA,omitempty"`
+	// UndeleteDays is for how long B2 keeps a file after barman or an intruder
+	// with the key has deleted it. Default 14; at least 1.
+	UndeleteDays int `json:"undeleteDays,omitempty"`
+	// Keys are the names of the application keys to create, restricted to the
+	// bucket. The last one is in use; earlier ones are kept valid until they are
+	// removed from the list, so that a rotation interrupts nothing. Default: one
+	// key with the bucket's name.
+	Keys []string `json:"keys,omitempty"`
+	// AdoptKey is the name of a key that exists already. Its secret cannot be
+	// read from B2 again, so it has to be in Bitwarden. Default: none.
+	AdoptKey string `json:"adoptKey,omitempty"`
+	// KeyPrefix restricts the keys to file names with this prefix. Default: none.
+	// Nobody has tried whether barman, which asks for the bucket first, works
+	// with such a key.
+	KeyPrefix string `json:"keyPrefix,omitempty"`
+}
+
+// MinIOArgs describes the bucket on the NAS.
+type MinIOArgs struct {
+	// Bucket is its name. Required; 3 to 63 lower-case letters, digits, dots and
+	// hyphens.
+	Bucket string `json:"bucket"`
+	// AdoptBucket uses a bucket of that name that exists already. Default false:
+	// the bucket is created.
+	AdoptBucket bool `json:"adoptBucket,omitempty"`
+	// Endpoint is the S3 endpoint, with scheme and port. Required.
+	Endpoint string `json:"endpoint"`
+	// EndpointCA is a key in a Secret, in each namespace with databases, with
+	// the CA certificate of the endpoint. Default: the public CAs.
+	EndpointCA *machineryapi.SecretKeySelector `json:"endpointCA,omitempty"`
+	// Secret is a Secret that exists already in each namespace with databases
+	// and holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Required.
+	Secret string `json:"secret"`
+	// KMS says that the server has a key management service. Without one MinIO
+	// refuses server-side encryption ("KMS is not configured"). Default false.
+	KMS bool `json:"kms,omitempty"`
+}
+
+// withDefaults returns a copy in which everything is set.
+func (a StorageArgs) withDefaults() StorageArgs {
+	if a.B2.Endpoint == "" {
+		a.B2.Endpoint = fmt.Sprintf("https://s3.%s.backblazeb2.com", a.B2.Region)
+	}
+	if a.B2.UndeleteDays == 0 {
+		a.B2.UndeleteDays = 14
+	}
+	if len(a.B2.Keys) == 0 && a.B2.AdoptKey == "" {
+		a.B2.Keys = []string{a.B2.Bucket}
+	}
+	if a.Protect == nil {
+		protect := true
+		a.Protect = &protect
+	}
+	a.Bitwarden = a.Bitwarden.withDefaults(a.B2.AdoptKey == "")
+	return a
+}
+
+// Validate returns every problem of the arguments; at is what their fields are
+// reported below, nil for nothing.
+func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
+	if a == nil {
+		return field.ErrorList{field.Required(orRoot(at), "where the two copies are kept")}
+	}
+	problems := a.B2.validate(child(at, "b2"))
+	problems = append(problems, a.MinIO.validate(child(at, "minio"))...)
+	problems = append(problems, a.Bitwarden.validate(child(at, "bitwarden"))...)
+	if a.B2.AdoptKey != "" && a.Bitwarden.HandOver != nil && *a.Bitwarden.HandOver {
+		problems = append(problems, field.Forbidden(child(at, "bitwarden").Child("handOver"),
+			"B2 does not tell the secret of an adopted key: put the key pair into Bitwarden yourself and leave handOver out"))
+	}
+	return problems
+}
+
+func (a B2Args) validate(at *field.Path) field.ErrorList {
+	problems := checkB2Bucket(at.Child("bucket"), a.Bucket)
+	if a.Region == "" {
+		problems = append(problems, field.Required(at.Child("region"),
+			`the region of the B2 account, for instance "us-west-002"`))
+	} else if !regexp.MustCompile(`^[a-z]+-[a-z]+-[0-9]{3}$`).MatchString(a.Region) {
+		problems = append(problems, field.Invalid(at.Child("region"), a.Region,
+			`expected the form of "us-west-002"`))
+	}
+	if a.Endpoint != "" {
+		problems = append(problems, a.validateEndpoint(at.Child("endpoint"))...)
+	}
+	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA)...)
+	if a.UndeleteDays < 0 {
+		problems = append(problems, field.Invalid(at.Child("undeleteDays"), a.UndeleteDays, "expected 1 day or more"))
+	}
+	if a.AdoptKey != "" && len(a.Keys) > 0 {
+		problems = append(problems, field.Forbidden(at.Child("adoptKey"),
+			"keys are created, adoptKey is not: give one of the two"))
+	}
+	seen := map[string]bool{}
+	for i, key := range a.Keys {
+		if !regexp.MustCompile(`^[A-Za-z0-9-]{1,100}$`).MatchString(key) {
+			problems = append(problems, field.Invalid(at.Child("keys").Index(i), key,
+				"B2 wants 1 to 100 letters, digits and hyphens"))
+		}
+		if seen[key] {
+			problems = append(problems, field.Duplicate(at.Child("keys").Index(i), key))
+		}
+		seen[key] = true
+	}
+	return problems
+}
+
+func (a B2Args) validateEndpoint(at *field.Path) field.ErrorList {
+	if problems := checkEndpoint(at, a.Endpoint); len(problems) > 0 {
+		return problems
+	}
+	parts := regexp.MustCompile(`^https?://s3\.([^.]+)\.backblazeb2\.com(:[0-9]+)?$`).FindStringSubmatch(a.Endpoint)
+	if parts != nil && parts[1] != a.Region {
+		return field.ErrorList{field.Invalid(at, a.Endpoint,
+			fmt.Sprintf("is the endpoint of %q, but region says %q", parts[1], a.Region))}
+	}
+	return nil
+}
+
+func (a MinIOArgs) validate(at *field.Path) field.ErrorList {
+	problems := checkMinIOBucket(at.Child("bucket"), a.Bucket)
+	if a.Endpoint == "" {
+		problems = append(problems, field.Required(at.Child("endpoint"),
+			`scheme, host and port of the NAS, for instance "https://nas.example.org:9000"`))
+	} else {
+		problems = append(problems, checkEndpoint(at.Child("endpoint"), a.Endpoint)...)
+	}
+	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA)...)
+	return append(problems, checkObjectName(at.Child("secret"), a.Secret,
+		"no credentials: the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the MinIO user")...)
+}
+
+func checkCA(at *field.Path, ca *machineryapi.SecretKeySelector) field.ErrorList {
+	if ca == nil {
+		return nil
+	}
+	problems := checkObjectName(at.Child("name"), ca.Name, "the Secret with the CA certificate")
+	if ca.Key == "" {
+		problems = append(problems, field.Required(at.Child("key"), `the key in the Secret, for instance "ca.crt"`))
+	}
+	return problems
+}
+
+// child is at.Child for a path that may be nil.
+func child(at *field.Path, name string) *field.Path {
+	if at == nil {
+		return field.NewPath(name)
+	}
+	return at.Child(name)
+}
+
+func orRoot(at *field.Path) *field.Path {
+	if at == nil {
+		return field.NewPath("storage")
+	}
+	return at
+}
+
+// Storage is an environment's two buckets and the key to the one at B2, made
+// once and shared by all databases of the environment.
+type Storage struct {
+	pulumi.ResourceState
+
+	// B2Bucket is the name of the bucket at B2, known once it exists.
+	B2Bucket pulumi.StringOutput `pulumi:"b2Bucket"`
+	// B2KeyID is the ID of the application key, a Pulumi secret.
+	B2KeyID pulumi.StringOutput `pulumi:"b2KeyId"`
+	// B2Key is the secret half of the application key, a Pulumi secret; empty
+	// for an adopted key, which B2 does not tell again.
+	B2Key pulumi.StringOutput `pulumi:"b2Key"`
+	// MinIOBucket is the name of the bucket on the NAS, known once it exists.
+	MinIOBucket pulumi.StringOutput `pulumi:"minioBucket"`
+
+	args StorageArgs
+	// ready is what an ExternalSecret and an ObjectStore have to wait for.
+	ready []pulumi.Resource
+
+	claims sync.Mutex
+	// writers maps a server name's folder to the database that writes to it.
+	writers map[string]string
+}
+
+// NewStorage makes the two buckets and the B2 key. It fails before it registers
+// anything when an argument is wrong, with all problems in one error.
+func NewStorage(ctx *pulumi.Context, name string, args *StorageArgs, opts ...pulumi.ResourceOption) (*Storage, error) {
+	if err := Join(fmt.Sprintf("storage %q", name), args.Validate(nil)); err != nil {
+		return nil, err
+	}
+	storage := &Storage{args: args.withDefaults(), writers: map[string]string{}}
+
+	err := ctx.RegisterComponentResourceV2("cnpg-backup:index:Storage", name, pulumi.Map{
+		"b2Bucket":    pulumi.String(storage.args.B2.Bucket),
+		"b2Region":    pulumi.String(storage.args.B2.Region),
+		"minioBucket": pulumi.String(storage.args.MinIO.Bucket),
+	}, storage, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("storage %q: %w", name, err)
+	}
+
+	bucketID, err := storage.newB2Bucket(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := storage.newB2Keys(ctx, name, bucketID); err != nil {
+		return nil, err
+	}
+	if err := storage.newMinIOBucket(ctx, name); err != nil {
+		return nil, err
+	}
+	if *storage.args.Bitwarden.HandOver {
+		if err := storage.handOver(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+
+	return storage, ctx.RegisterResourceOutputs(storage, pulumi.Map{
+		"b2Bucket":    storage.B2Bucket,
+		"b2KeyId":     storage.B2KeyID,
+		"b2Key":       storage.B2Key,
+		"minioBucket": storage.MinIOBucket,
+	})
+}
+
+// newB2Bucket creates or looks up the bucket and returns its ID.
+func (s *Storage) newB2Bucket(ctx *pulumi.Context, name string) (pulumi.StringOutput, error) {
+	if s.args.B2.AdoptBucket {
+		found := b2.LookupBucketOutput(ctx, b2.LookupBucketOutputArgs{
+			BucketName: pulumi.String(s.args.B2.Bucket),
+		}, pulumi.Parent(s))
+		s.B2Bucket = found.BucketName()
+		return found.BucketId(), nil
+	}
+	bucket, err := b2.NewBucket(ctx, name+"-b2-bucket", &b2.BucketArgs{
+		BucketName: pulumi.String(s.args.B2.Bucket),
+		BucketType: pulumi.String("allPrivate"),
+		DefaultServerSideEncryption: &b2.BucketDefaultServerSideEncryptionArgs{
+			Mode:      pulumi.String("SSE-B2"),
+			Algorithm: pulumi.String("AES256"),
+		},
+		// A delete at B2 only hides the file. There is no daysFromUploadingToHiding:
+		// what to delete is for barman's retention policy to say.
+		LifecycleRules: b2.BucketLifecycleRuleArray{&b2.BucketLifecycleRuleArgs{
+			FileNamePrefix:           pulumi.String(""),
+			DaysFromHidingToDeleting: pulumi.Float64(float64(s.args.B2.UndeleteDays)),
+			DaysFromStartingToCancelingUnfinishedLargeFiles: pulumi.Float64(7),
+		}},
+	}, pulumi.Parent(s), pulumi.Protect(*s.args.Protect))
+	if err != nil {
+		return pulumi.StringOutput{}, fmt.Errorf("B2 bucket %q: %w", s.args.B2.Bucket, err)
+	}
+	s.B2Bucket = bucket.BucketName
+	s.ready = append(s.ready, bucket)
+	return bucket.BucketId, nil
+}
+
+// newB2Keys creates the application keys, or looks the adopted one up.
+//
+// The capabilities are what barman needs; listAllBucketNames is for S3's
+// HeadBucket. The keys are not protected: their names tell when to replace them.
+func (s *Storage) newB2Keys(ctx *pulumi.Context, name string, bucketID pulumi.StringOutput) error {
+	if s.args.B2.AdoptKey != "" {
+		found := b2.LookupApplicationKeyOutput(ctx, b2.LookupApplicationKeyOutputArgs{
+			KeyName: pulumi.String(s.args.B2.AdoptKey),
+		}, pulumi.Parent(s))
+		s.B2KeyID = secretString(found.ApplicationKeyId())
+		s.B2Key = secretString(pulumi.String("").ToStringOutput())
+		return nil
+	}
+	for _, keyName := range s.args.B2.Keys {
+		args := &b2.ApplicationKeyArgs{
+			KeyName: pulumi.String(keyName),
+			Capabilities: pulumi.ToStringArray([]string{
+				"listBuckets", "listAllBucketNames", "listFiles", "readFiles", "writeFiles", "deleteFiles",
+			}),
+			BucketIds: pulumi.StringArray{bucketID},
+		}
+		if s.args.B2.KeyPrefix != "" {
+			args.NamePrefix = pulumi.String(s.args.B2.KeyPrefix)
+		}
+		key, err := b2.NewApplicationKey(ctx, name+"-b2-key-"+keyName, args, pulumi.Parent(s),
+			pulumi.AdditionalSecretOutputs([]string{"applicationKey", "applicationKeyId", "b2ApplicationKeyId"}))
+		if err != nil {
+			return fmt.Errorf("B2 application key %q: %w", keyName, err)
+		}
+		s.B2KeyID, s.B2Key = secretString(key.ApplicationKeyId), secretString(key.ApplicationKey)
+		s.ready = append(s.ready, key)
+	}
+	return nil
+}
+
+// newMinIOBucket creates the bucket on the NAS, or takes an existing one by name.
+func (s *Storage) newMinIOBucket(ctx *pulumi.Context, name string) error {
+	if s.args.MinIO.AdoptBucket {
+		s.MinIOBucket = pulumi.String(s.args.MinIO.Bucket).ToStringOutput()
+		return nil
+	}
+	bucket, err := minio.NewS3Bucket(ctx, name+"-minio-bucket", &minio.S3BucketArgs{
+		Bucket: pulumi.String(s.args.MinIO.Bucket),
+		Acl:    pulumi.String("private"),
+	}, pulumi.Parent(s), pulumi.Protect(*s.args.Protect))
+	if err != nil {
+		return fmt.Errorf("MinIO bucket %q: %w", s.args.MinIO.Bucket, err)
+	}
+	s.MinIOBucket = bucket.Bucket
+	s.ready = append(s.ready, bucket)
+	return nil
+}
+
+// handOver puts the key pair into Bitwarden: a Secret that a PushSecret reads.
+func (s *Storage) handOver(ctx *pulumi.Context, name string) error {
+	bitwarden := s.args.Bitwarden
+	secret, err := registerObject(ctx, name+"-b2-key", object{
+		apiVersion: "v1", kind: "Secret",
+		namespace: bitwarden.Namespace, name: name + "-b2-key",
+		fields: kubernetes.UntypedArgs{
+			"type":       "Opaque",
+			"stringData": pulumi.StringMap{accessKeyID: s.B2KeyID, secretAccessKey: s.B2Key},
+		},
+	}, pulumi.Parent(s))
+	if err != nil {
+		return err
+	}
+	push, err := registerObject(ctx, name+"-b2-key-push", object{
+		apiVersion: "external-secrets.io/v1alpha1", kind: "PushSecret",
+		namespace: bitwarden.Namespace, name: name + "-b2-key",
+		fields: kubernetes.UntypedArgs{"spec": bitwarden.pushSecretSpec(name + "-b2-key")},
+	}, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{secret}))
+	if err != nil {
+		return err
+	}
+	s.ready = append(s.ready, push)
+	return nil
+}
+
+// claim reserves the folder that a database writes to. Two writers in one
+// folder would overwrite each other's WAL.
+func (s *Storage) claim(folder, database string) error {
+	s.claims.Lock()
+	defer s.claims.Unlock()
+	if writer, taken := s.writers[folder]; taken {
+		return fmt.Errorf("database %q: %q writes to %s already; "+
+			"give it another cluster name, namespace or generation", database, writer, folder)
+	}
+	s.writers[folder] = database
+	return nil
+}
+
+// secretString marks an output as a Pulumi secret.
+func secretString(value pulumi.StringOutput) pulumi.StringOutput {
+	return pulumi.ToSecret(value).(pulumi.StringOutput) //nolint:forcetypeassert // ToSecret keeps the type
+}

@@ -1,0 +1,137 @@
+package cnpg
+
+import (
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func storageArgs() *StorageArgs {
+	return &StorageArgs{
+		B2:        B2Args{Bucket: "homelab-cnpg-b2", Region: "us-west-002"},
+		MinIO:     MinIOArgs{Bucket: "homelab-postgres-backups", Endpoint: "https://nas.example.org:9000", Secret: "minio"},
+		Bitwarden: BitwardenArgs{Store: "bitwarden-backend", Item: "backblaze-b2-cnpg-offsite"},
+	}
+}
+
+func TestStorageMakesBucketsKeyAndHandOver(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		var outputs seen
+		mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
+			storage, err := NewStorage(ctx, "homelab", storageArgs())
+			require.NoError(t, err)
+			for name, output := range map[string]pulumi.StringOutput{
+				"b2Bucket": storage.B2Bucket, "b2KeyId": storage.B2KeyID,
+				"b2Key": storage.B2Key, "minioBucket": storage.MinIOBucket,
+			} {
+				outputs.see(name, output)
+			}
+			assert.True(t, pulumi.IsSecret(storage.B2KeyID), "key ID is a secret")
+			assert.True(t, pulumi.IsSecret(storage.B2Key), "key is a secret")
+			return nil
+		})
+
+		assert.Equal(t, []string{
+			"b2:index/bucket:Bucket homelab-b2-bucket",
+			"b2:index/applicationKey:ApplicationKey homelab-b2-key-homelab-cnpg-b2",
+			"minio:index/s3Bucket:S3Bucket homelab-minio-bucket",
+			"kubernetes:v1:Secret homelab-b2-key",
+			"kubernetes:external-secrets.io/v1alpha1:PushSecret homelab-b2-key-push",
+		}, mocks.names())
+		assert.Equal(t, map[string]any{
+			"b2Bucket": "homelab-cnpg-b2", "b2KeyId": "id-of-homelab-b2-key-homelab-cnpg-b2",
+			"b2Key": "secret-of-homelab-b2-key-homelab-cnpg-b2", "minioBucket": "homelab-postgres-backups",
+		}, outputs.all(t))
+
+		bucket := mocks.only(t, "homelab-b2-bucket")
+		assertParent(t, bucket, "Storage")
+		assert.True(t, bucket.RegisterRPC.GetProtect(), "B2 bucket is protected")
+		assert.Equal(t, map[string]any{
+			"bucketName": "homelab-cnpg-b2", "bucketType": "allPrivate",
+			"defaultServerSideEncryption": map[string]any{"mode": "SSE-B2", "algorithm": "AES256"},
+			"lifecycleRules": []any{map[string]any{
+				"fileNamePrefix": "", "daysFromHidingToDeleting": 14.0,
+				"daysFromStartingToCancelingUnfinishedLargeFiles": 7.0,
+			}},
+		}, bucket.Inputs.Mappable())
+
+		key := mocks.only(t, "homelab-b2-key-homelab-cnpg-b2")
+		assertParent(t, key, "Storage")
+		assert.Equal(t, map[string]any{
+			"keyName":      "homelab-cnpg-b2",
+			"bucketIds":    []any{"bucket-id-of-homelab-b2-bucket"},
+			"capabilities": []any{"listBuckets", "listAllBucketNames", "listFiles", "readFiles", "writeFiles", "deleteFiles"},
+		}, key.Inputs.Mappable())
+		assert.Subset(t, key.RegisterRPC.GetAdditionalSecretOutputs(),
+			[]string{"applicationKey", "applicationKeyId", "b2ApplicationKeyId"})
+
+		minioBucket := mocks.only(t, "homelab-minio-bucket")
+		assert.True(t, minioBucket.RegisterRPC.GetProtect(), "MinIO bucket is protected")
+
+		secret := mocks.only(t, "homelab-b2-key")
+		data := secret.Inputs["stringData"]
+		require.True(t, data.ContainsSecrets(), "the Secret's values are Pulumi secrets")
+		push := mocks.only(t, "homelab-b2-key-push")
+		assert.Contains(t, dependencies(push), "homelab-b2-key")
+		assert.Equal(t, map[string]any{"secret": map[string]any{"name": "homelab-b2-key"}}, spec(push)["selector"])
+	})
+}
+
+func TestStorageWithoutProtectionOrHandOver(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
+			args := storageArgs()
+			args.Protect, args.Bitwarden.HandOver = pointer(false), pointer(false)
+			_, err := NewStorage(ctx, "homelab", args)
+			return err
+		})
+		assert.Len(t, mocks.names(), 3, "no Secret and no PushSecret")
+		assert.False(t, mocks.only(t, "homelab-b2-bucket").RegisterRPC.GetProtect())
+		assert.False(t, mocks.only(t, "homelab-minio-bucket").RegisterRPC.GetProtect())
+	})
+}
+
+func TestStorageAdoptsByName(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		var outputs seen
+		mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
+			args := storageArgs()
+			args.B2.AdoptBucket, args.B2.AdoptKey, args.MinIO.AdoptBucket = true, "old-key", true
+			storage, err := NewStorage(ctx, "homelab", args)
+			require.NoError(t, err)
+			outputs.see("bucket", storage.B2Bucket)
+			outputs.see("keyID", storage.B2KeyID)
+			outputs.see("key", storage.B2Key)
+			outputs.see("minio", storage.MinIOBucket)
+			return nil
+		})
+		assert.Empty(t, mocks.names(), "nothing is created")
+		assert.Len(t, mocks.calls, 2, "the bucket and the key are looked up")
+		assert.Equal(t, map[string]any{
+			"bucket": "homelab-cnpg-b2", "keyID": "adopted-key-id", "key": "", "minio": "homelab-postgres-backups",
+		}, outputs.all(t))
+	})
+}
+
+func TestStorageKeepsEarlierKeysDuringARotation(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		var outputs seen
+		mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
+			args := storageArgs()
+			args.B2.Keys = []string{"old", "new"}
+			storage, err := NewStorage(ctx, "homelab", args)
+			require.NoError(t, err)
+			outputs.see("keyID", storage.B2KeyID)
+			return nil
+		})
+		mocks.only(t, "homelab-b2-key-old")
+		mocks.only(t, "homelab-b2-key-new")
+		assert.Equal(t, "id-of-homelab-b2-key-new", outputs.all(t)["keyID"], "the last key is in use")
+	})
+}

@@ -1,0 +1,173 @@
+package cnpg
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Join makes one error of all problems, each on a line of its own, or nil when
+// there is none. The subject says what was being checked, for instance
+// `database "authentik"`.
+func Join(subject string, problems field.ErrorList) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	lines := make([]error, 0, len(problems)+1)
+	counted := "1 problem"
+	if len(problems) > 1 {
+		counted = fmt.Sprintf("%d problems", len(problems))
+	}
+	lines = append(lines, fmt.Errorf("%s has %s; nothing was created:", subject, counted))
+	for _, problem := range problems {
+		lines = append(lines, fmt.Errorf("  - %w", problem))
+	}
+	return errors.Join(lines...)
+}
+
+// checkNames wants a namespace and a cluster name that Kubernetes and the
+// operator accept. The operator builds service names from the cluster's, hence
+// DNS-1035 and 50 characters.
+func checkNamespace(at *field.Path, namespace string) field.ErrorList {
+	if namespace == "" {
+		return field.ErrorList{field.Required(at, "the namespace of the database")}
+	}
+	return invalidIf(at, namespace, validation.IsDNS1123Label(namespace))
+}
+
+func checkCluster(at *field.Path, cluster string) field.ErrorList {
+	problems := invalidIf(at, cluster, validation.IsDNS1035Label(cluster))
+	if len(cluster) > 50 {
+		problems = append(problems, field.Invalid(at, cluster,
+			fmt.Sprintf("has %d characters; CloudNativePG allows 50", len(cluster))))
+	}
+	return problems
+}
+
+// checkObjectName wants a name that a Kubernetes object can have.
+func checkObjectName(at *field.Path, name, meaning string) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(at, meaning)}
+	}
+	return invalidIf(at, name, validation.IsDNS1123Subdomain(name))
+}
+
+func invalidIf(at *field.Path, value string, complaints []string) field.ErrorList {
+	problems := make(field.ErrorList, 0, len(complaints))
+	for _, complaint := range complaints {
+		problems = append(problems, field.Invalid(at, value, complaint))
+	}
+	return problems
+}
+
+// checkOneOf wants one of the listed words, or none where that means a default.
+func checkOneOf[T ~string](at *field.Path, value T, words ...T) field.ErrorList {
+	if value == "" || slices.Contains(words, value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(at, value, words)}
+}
+
+// checkSchedule wants six cron fields that name a moment to come.
+//
+// The operator accepts five fields and reads the first as seconds: "0 3 * * *",
+// meant to be daily at 03:00, then runs every hour.
+func checkSchedule(at *field.Path, schedule string) field.ErrorList {
+	fields := strings.Fields(schedule)
+	switch {
+	case len(fields) == 0:
+		return field.ErrorList{field.Required(at,
+			`six cron fields, seconds first, for instance "0 0 2 * * 0" for Sundays at 02:00 UTC`)}
+	case len(fields) == 5:
+		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
+			"has five cron fields, which the operator would read with seconds first; did you mean %q?", "0 "+schedule))}
+	case len(fields) != 6:
+		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
+			"has %d fields; expected six cron fields, seconds first: "+
+				"second minute hour day-of-month month day-of-week", len(fields)))}
+	}
+	parsed, err := cron.Parse(schedule)
+	if err != nil {
+		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf("is not a cron schedule: %v", err))}
+	}
+	if parsed.Next(time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return field.ErrorList{field.Invalid(at, schedule, "never happens: there is no such date")}
+	}
+	return nil
+}
+
+// checkRetention wants what the plugin accepts for ObjectStore.spec.retentionPolicy.
+func checkRetention(at *field.Path, retention string) field.ErrorList {
+	if retention == "" || regexp.MustCompile(`^[1-9][0-9]*[dwm]$`).MatchString(retention) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, retention,
+		`expected a number above 0 and d, w or m for days, weeks or months, for instance "30d"`)}
+}
+
+// checkQuantity wants a size that Kubernetes can parse and that is above zero.
+func checkQuantity(at *field.Path, size string) field.ErrorList {
+	parsed, err := resource.ParseQuantity(size)
+	if err != nil {
+		return field.ErrorList{field.Invalid(at, size, `is not a size; expected for instance "20Gi"`)}
+	}
+	if parsed.Sign() <= 0 {
+		return field.ErrorList{field.Invalid(at, size, `expected a size above zero, for instance "20Gi"`)}
+	}
+	return nil
+}
+
+// checkEndpoint wants scheme, host and perhaps a port. A path would be taken for
+// the bucket.
+func checkEndpoint(at *field.Path, endpoint string) field.ErrorList {
+	parsed, err := url.Parse(endpoint)
+	if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Hostname() == "" {
+		return field.ErrorList{field.Invalid(at, endpoint,
+			`expected scheme and host, for instance "https://nas.example.org:9000"`)}
+	}
+	if bare := parsed.Scheme + "://" + parsed.Host; bare != endpoint {
+		return field.ErrorList{field.Invalid(at, endpoint,
+			fmt.Sprintf("expected nothing but scheme, host and port: %q", bare))}
+	}
+	return nil
+}
+
+// checkB2Bucket follows https://www.backblaze.com/docs/cloud-storage-buckets:
+// 6 to 63 letters, digits and hyphens, and the prefix b2- is Backblaze's own.
+func checkB2Bucket(at *field.Path, bucket string) field.ErrorList {
+	switch {
+	case bucket == "":
+		return field.ErrorList{field.Required(at, "the name of the B2 bucket")}
+	case !regexp.MustCompile(`^[A-Za-z0-9-]{6,63}$`).MatchString(bucket):
+		return field.ErrorList{field.Invalid(at, bucket, "B2 wants 6 to 63 letters, digits and hyphens")}
+	case strings.HasPrefix(strings.ToLower(bucket), "b2-"):
+		return field.ErrorList{field.Invalid(at, bucket, `B2 keeps names that begin with "b2-" for itself`)}
+	}
+	return nil
+}
+
+// checkMinIOBucket follows the S3 rules that MinIO enforces: 3 to 63 lower-case
+// letters, digits, dots and hyphens, none of the latter two at an end or
+// adjacent, and not an IP address.
+func checkMinIOBucket(at *field.Path, bucket string) field.ErrorList {
+	label := `[a-z0-9]([a-z0-9-]*[a-z0-9])?`
+	switch {
+	case bucket == "":
+		return field.ErrorList{field.Required(at, "the name of the MinIO bucket")}
+	case len(bucket) < 3 || len(bucket) > 63 || !regexp.MustCompile(`^`+label+`(\.`+label+`)*$`).MatchString(bucket):
+		return field.ErrorList{field.Invalid(at, bucket,
+			"MinIO wants 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit")}
+	case regexp.MustCompile(`^[0-9]+(\.[0-9]+){3}$`).MatchString(bucket):
+		return field.ErrorList{field.Invalid(at, bucket, "MinIO refuses a name that looks like an IP address")}
+	}
+	return nil
+}

@@ -1,0 +1,506 @@
+package environment
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// counter is a Pulumi engine that creates nothing and counts what it is asked.
+type counter struct {
+	mu    sync.Mutex
+	names []string
+}
+
+func (c *counter) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.names = append(c.names, args.TypeToken+" "+args.Name)
+	outputs := args.Inputs.Copy()
+	for _, output := range []resource.PropertyKey{"bucketId", "applicationKeyId", "applicationKey"} {
+		outputs[output] = resource.NewProperty(string(output))
+	}
+	return args.Name, outputs, nil
+}
+
+func (*counter) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) { return args.Args, nil }
+
+const goodConfig = `{
+	"b2": {"bucket": "homelab-cnpg-b2", "region": "us-west-002"},
+	"minio": {"bucket": "homelab-postgres-backups", "endpoint": "https://nas.example.org:9000", "secret": "minio"},
+	"bitwarden": {"store": "bitwarden-backend", "item": "b2"},
+	"databases": [{
+		"name": "authentik", "namespace": "auth", "schedule": "0 0 2 * * 0", "retention": "30d",
+		"spec": {
+			"instances": 2, "imageName": "ghcr.io/cloudnative-pg/postgresql:17.7", "storage": {"size": "20Gi"},
+			"resources": {"requests": {"cpu": "1000m"}}
+		}
+	}]
+}`
+
+// with returns the good configuration with some values set, by their paths. A
+// nil removes the value.
+func with(t *testing.T, changes map[string]any) map[string]any {
+	t.Helper()
+	var config map[string]any
+	require.NoError(t, json.Unmarshal([]byte(goodConfig), &config))
+	for path, value := range changes {
+		set(config, strings.Split(path, "."), value)
+	}
+	return config
+}
+
+func set(in map[string]any, path []string, value any) {
+	if len(path) == 1 {
+		in[path[0]] = value
+		if value == nil {
+			delete(in, path[0])
+		}
+		return
+	}
+	if list, ok := in[path[0]].([]any); ok {
+		index, _ := strconv.Atoi(path[1])
+		set(list[index].(map[string]any), path[2:], value)
+		return
+	}
+	nested, ok := in[path[0]].(map[string]any)
+	if !ok {
+		nested = map[string]any{}
+		in[path[0]] = nested
+	}
+	set(nested, path[1:], value)
+}
+
+// deploy runs the program in a preview or an update.
+func deploy(t *testing.T, dryRun bool, config map[string]any) (*counter, error) {
+	t.Helper()
+	mocks := &counter{}
+	err := pulumi.RunErr(Deploy, pulumi.WithMocks("cnpg-backup", "homelab", mocks), func(info *pulumi.RunInfo) {
+		info.DryRun = dryRun
+		info.Config = map[string]string{}
+		for key, value := range config {
+			encoded, marshalErr := json.Marshal(value)
+			require.NoError(t, marshalErr)
+			info.Config["cnpg-backup:"+key] = string(encoded)
+		}
+	})
+	return mocks, err
+}
+
+func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
+	t.Parallel()
+	const database = "databases.0."
+	recovery := func(target map[string]any) map[string]any {
+		return map[string]any{
+			database + "generation": 2,
+			database + "recovery":   map[string]any{"source": "b2", "target": target},
+		}
+	}
+	second := func(changes map[string]any) map[string]any {
+		var config map[string]any
+		require.NoError(t, json.Unmarshal([]byte(goodConfig), &config))
+		other := config["databases"].([]any)[0].(map[string]any)
+		for key, value := range changes {
+			other[key] = value
+		}
+		return map[string]any{"databases": append(with(t, nil)["databases"].([]any), other)}
+	}
+	for name, test := range map[string]struct {
+		changes map[string]any
+		// want are parts of the message: the field, the value, what was expected.
+		want []string
+	}{
+		"cron of five fields": {
+			map[string]any{database + "schedule": "0 3 * * *"},
+			[]string{"databases[0].schedule", `"0 3 * * *"`, "five cron fields", `"0 0 3 * * *"`},
+		},
+		"cron of seven fields": {
+			map[string]any{database + "schedule": "0 0 3 * * * 2026"},
+			[]string{"databases[0].schedule", "has 7 fields"},
+		},
+		"cron that never happens": {
+			map[string]any{database + "schedule": "0 0 3 31 2 *"},
+			[]string{"databases[0].schedule", "never happens"},
+		},
+		"cron out of range": {
+			map[string]any{database + "schedule": "0 0 25 * * *"},
+			[]string{"databases[0].schedule", `"0 0 25 * * *"`, "not a cron schedule"},
+		},
+		"cron by name": {
+			map[string]any{database + "schedule": "@daily"},
+			[]string{"databases[0].schedule", "six cron fields"},
+		},
+		"retention without a unit": {
+			map[string]any{database + "retention": "30"},
+			[]string{"databases[0].retention", `"30"`, `"30d"`},
+		},
+		"retention of nothing": {
+			map[string]any{database + "retention": "0d"},
+			[]string{"databases[0].retention", `"0d"`},
+		},
+		"retention of one store": {
+			map[string]any{database + "minio": map[string]any{"retention": "2 weeks"}},
+			[]string{"databases[0].minio.retention", `"2 weeks"`},
+		},
+		"image with a floating minor": {
+			map[string]any{database + "spec.imageName": "ghcr.io/cloudnative-pg/postgresql:17"},
+			[]string{"databases[0].spec.imageName", "postgresql:17", "does not pin the minor release"},
+		},
+		"image with a floating minor and a distribution": {
+			map[string]any{database + "spec.imageName": "ghcr.io/cloudnative-pg/postgresql:17-bookworm"},
+			[]string{"databases[0].spec.imageName", "does not pin the minor release"},
+		},
+		"image latest": {
+			map[string]any{database + "spec.imageName": "postgres:latest"},
+			[]string{"databases[0].spec.imageName", "expected a tag that begins with a PostgreSQL release"},
+		},
+		"no image": {
+			map[string]any{database + "spec.imageName": nil},
+			[]string{"databases[0].spec.imageName", "Required"},
+		},
+		"misspelt spec field": {
+			map[string]any{database + "spec.instancez": 3},
+			[]string{"databases[0].spec.instancez", "there is no such field"},
+		},
+		"misspelt nested spec field": {
+			map[string]any{database + "spec.storage.sizze": "1Gi"},
+			[]string{"databases[0].spec.storage.sizze", "there is no such field"},
+		},
+		"misspelt database field": {
+			map[string]any{database + "retension": "30d"},
+			[]string{"databases[0].retension", "there is no such field"},
+		},
+		"misspelt storage field": {
+			map[string]any{"b2.buckett": "x"},
+			[]string{"b2.buckett", "there is no such field"},
+		},
+		"a number where text belongs": {
+			map[string]any{database + "spec.postgresql": map[string]any{"parameters": map[string]any{"max_connections": 100}}},
+			[]string{"spec.postgresql.parameters", "number", "expected a string"},
+		},
+		"a quantity that is none": {
+			map[string]any{database + "spec.resources.requests.memory": "lots"},
+			[]string{"databases", "quantities must match"},
+		},
+		"in-tree barman": {
+			map[string]any{database + "spec.backup": map[string]any{
+				"barmanObjectStore": map[string]any{"destinationPath": "s3://x"},
+			}},
+			[]string{"databases[0].spec.backup.barmanObjectStore", "Forbidden"},
+		},
+		"in-tree retention": {
+			map[string]any{database + "spec.backup": map[string]any{"retentionPolicy": "30d"}},
+			[]string{"databases[0].spec.backup.retentionPolicy", "use retention"},
+		},
+		"in-tree barman in an external cluster": {
+			map[string]any{database + "spec.externalClusters": []any{map[string]any{
+				"name": "old", "barmanObjectStore": map[string]any{"destinationPath": "s3://x"},
+			}}},
+			[]string{"databases[0].spec.externalClusters[0].barmanObjectStore", "Forbidden"},
+		},
+		"the barman plugin given by the user": {
+			map[string]any{database + "spec.plugins": []any{map[string]any{"name": "barman-cloud.cloudnative-pg.io"}}},
+			[]string{"databases[0].spec.plugins[0]", "set up for you"},
+		},
+		"a second archiver": {
+			map[string]any{database + "spec.plugins": []any{map[string]any{"name": "other", "isWALArchiver": true}}},
+			[]string{"databases[0].spec.plugins[0].isWALArchiver", "one WAL archiver"},
+		},
+		"a plugin given twice": {
+			map[string]any{database + "spec.plugins": []any{map[string]any{"name": "other"}, map[string]any{"name": "other"}}},
+			[]string{"databases[0].spec.plugins[1].name", "Duplicate", `"other"`},
+		},
+		"our external cluster given by the user": {
+			map[string]any{database + "spec.externalClusters": []any{map[string]any{"name": "authentik-b2-backup"}}},
+			[]string{"databases[0].spec.externalClusters[0].name", `"authentik-b2-backup" is set up for you`},
+		},
+		"our recovery given by the user": {
+			map[string]any{database + "spec.bootstrap": map[string]any{"recovery": map[string]any{"source": "x"}}},
+			[]string{"databases[0].spec.bootstrap.recovery", "use recovery beside spec"},
+		},
+		"cluster name too long": {
+			map[string]any{database + "cluster": strings.Repeat("a", 51)},
+			[]string{"databases[0].cluster", "has 51 characters", "allows 50"},
+		},
+		"cluster name that begins with a digit": {
+			map[string]any{database + "cluster": "1password"},
+			[]string{"databases[0].cluster", `"1password"`, "DNS-1035"},
+		},
+		"namespace that is none": {
+			map[string]any{database + "namespace": "Auth"},
+			[]string{"databases[0].namespace", `"Auth"`, "RFC 1123"},
+		},
+		"no namespace": {
+			map[string]any{database + "namespace": nil},
+			[]string{"databases[0].namespace", "Required"},
+		},
+		"no database name": {
+			map[string]any{database + "name": nil},
+			[]string{"databases[0].name"},
+		},
+		"no databases": {
+			map[string]any{"databases": []any{}},
+			[]string{"databases", "at least one database"},
+		},
+		"two databases of one name": {
+			second(map[string]any{"cluster": "other"}),
+			[]string{"databases[1].name", "Duplicate", `"authentik"`},
+		},
+		"two databases writing to one path": {
+			second(map[string]any{"name": "copy", "cluster": "authentik-postgresql"}),
+			[]string{"databases[1].cluster", "auth/authentik-postgresql", `"authentik" has this cluster`},
+		},
+		"two targets": {
+			recovery(map[string]any{"targetTime": "2026-01-15T12:00:00Z", "targetLSN": "0/3000060"}),
+			[]string{"databases[0].recovery.target", "targetTime, targetLSN", "one target at the most"},
+		},
+		"target time without offset": {
+			recovery(map[string]any{"targetTime": "2026-01-15 12:00:00"}),
+			[]string{"databases[0].recovery.target.targetTime", "has no offset"},
+		},
+		"target day without offset": {
+			recovery(map[string]any{"targetTime": "2026-01-15"}),
+			[]string{"databases[0].recovery.target.targetTime", "offset"},
+		},
+		"target time that is none": {
+			recovery(map[string]any{"targetTime": "yesterday"}),
+			[]string{"databases[0].recovery.target.targetTime", "is not a time"},
+		},
+		"target LSN that is none": {
+			recovery(map[string]any{"targetLSN": "12"}),
+			[]string{"databases[0].recovery.target.targetLSN", `"0/3000060"`},
+		},
+		"target XID that is none": {
+			recovery(map[string]any{"targetXID": "-1", "backupID": "20260101T000000"}),
+			[]string{"databases[0].recovery.target.targetXID", "transaction number"},
+		},
+		"target XID without backup": {
+			recovery(map[string]any{"targetXID": "1234"}),
+			[]string{"databases[0].recovery.target.backupID", "which base backup"},
+		},
+		"target name without backup": {
+			recovery(map[string]any{"targetName": "before-upgrade"}),
+			[]string{"databases[0].recovery.target.backupID", "Required"},
+		},
+		"target immediate without backup": {
+			recovery(map[string]any{"targetImmediate": true}),
+			[]string{"databases[0].recovery.target.backupID", "Required"},
+		},
+		"target timeline that is none": {
+			recovery(map[string]any{"targetTLI": "newest"}),
+			[]string{"databases[0].recovery.target.targetTLI", `"newest"`},
+		},
+		"recovery without a source": {
+			map[string]any{database + "generation": 2, database + "recovery": map[string]any{}},
+			[]string{"databases[0].recovery.source", "b2 or minio"},
+		},
+		"recovery from an unknown source": {
+			map[string]any{database + "generation": 2, database + "recovery": map[string]any{"source": "s3"}},
+			[]string{"databases[0].recovery.source", `"s3"`, `"b2", "minio"`},
+		},
+		"recovery without a new generation": {
+			map[string]any{database + "recovery": map[string]any{"source": "b2"}},
+			[]string{"databases[0].recovery", "set generation to 2 or more"},
+		},
+		"recovery from the generation that is written to": {
+			map[string]any{database + "generation": 2, database + "recovery": map[string]any{"source": "b2", "generation": 2}},
+			[]string{"databases[0].recovery.generation", "restore from an earlier one"},
+		},
+		"recovery from a generation to come": {
+			map[string]any{database + "generation": 2, database + "recovery": map[string]any{"source": "b2", "generation": 3}},
+			[]string{"databases[0].recovery.generation", "later than the cluster's own"},
+		},
+		"generation below one": {
+			map[string]any{database + "generation": -1},
+			[]string{"databases[0].generation", "-1", "1 or more"},
+		},
+		"unknown archive": {
+			map[string]any{database + "archive": "nas"},
+			[]string{"databases[0].archive", `"nas"`},
+		},
+		"unknown backup target": {
+			map[string]any{database + "target": "standby"},
+			[]string{"databases[0].target", `"standby"`, "prefer-standby"},
+		},
+		"endpoint without scheme": {
+			map[string]any{"minio.endpoint": "nas.example.org:9000"},
+			[]string{"minio.endpoint", `"nas.example.org:9000"`, "scheme and host"},
+		},
+		"endpoint with a path": {
+			map[string]any{"minio.endpoint": "https://nas.example.org:9000/backups"},
+			[]string{"minio.endpoint", `"https://nas.example.org:9000"`, "nothing but scheme, host and port"},
+		},
+		"no endpoint": {
+			map[string]any{"minio.endpoint": nil},
+			[]string{"minio.endpoint", "Required"},
+		},
+		"B2 bucket with an underscore": {
+			map[string]any{"b2.bucket": "homelab_backups"},
+			[]string{"b2.bucket", `"homelab_backups"`, "6 to 63 letters"},
+		},
+		"B2 bucket with B2's prefix": {
+			map[string]any{"b2.bucket": "b2-homelab"},
+			[]string{"b2.bucket", `"b2-"`},
+		},
+		"B2 bucket too short": {
+			map[string]any{"b2.bucket": "cnpg"},
+			[]string{"b2.bucket", `"cnpg"`},
+		},
+		"MinIO bucket with capitals": {
+			map[string]any{"minio.bucket": "Backups"},
+			[]string{"minio.bucket", `"Backups"`, "lower-case"},
+		},
+		"MinIO bucket that looks like an address": {
+			map[string]any{"minio.bucket": "192.168.1.10"},
+			[]string{"minio.bucket", "IP address"},
+		},
+		"MinIO bucket with two dots": {
+			map[string]any{"minio.bucket": "homelab..backups"},
+			[]string{"minio.bucket", `"homelab..backups"`},
+		},
+		"region that is none": {
+			map[string]any{"b2.region": "California"},
+			[]string{"b2.region", `"California"`, "us-west-002"},
+		},
+		"region and endpoint that contradict each other": {
+			map[string]any{"b2.endpoint": "https://s3.eu-central-003.backblazeb2.com"},
+			[]string{"b2.endpoint", `"eu-central-003"`, `"us-west-002"`},
+		},
+		"AES256 at MinIO without KMS": {
+			map[string]any{database + "minio": map[string]any{"wal": map[string]any{"encryption": "AES256"}}},
+			[]string{"databases[0].minio.wal.encryption", "kms: true"},
+		},
+		"aws:kms at B2": {
+			map[string]any{database + "b2": map[string]any{"data": map[string]any{"encryption": "aws:kms"}}},
+			[]string{"databases[0].b2.data.encryption", `"aws:kms"`, "AES256"},
+		},
+		"unknown compression": {
+			map[string]any{database + "b2": map[string]any{"wal": map[string]any{"compression": "rar"}}},
+			[]string{"databases[0].b2.wal.compression", `"rar"`},
+		},
+		"a compression that base backups do not have": {
+			map[string]any{database + "b2": map[string]any{"data": map[string]any{"compression": "zstd"}}},
+			[]string{"databases[0].b2.data.compression", `"zstd"`},
+		},
+		"no jobs": {
+			map[string]any{database + "b2": map[string]any{"data": map[string]any{"jobs": 0}}},
+			[]string{"databases[0].b2.data.jobs", "1 or more"},
+		},
+		"no MinIO credentials": {
+			map[string]any{"minio.secret": nil},
+			[]string{"minio.secret", "no credentials"},
+		},
+		"no B2 credentials": {
+			map[string]any{"bitwarden": nil},
+			[]string{"bitwarden.store", "no credentials", "bitwarden.item"},
+		},
+		"property layout on Secrets Manager": {
+			map[string]any{"bitwarden.layout": "property"},
+			[]string{"bitwarden.layout", `"property"`, "the same value"},
+		},
+		"two items without their names": {
+			map[string]any{"bitwarden.layout": "two-items"},
+			[]string{"bitwarden.keyIdItem", "bitwarden.secretKeyItem", "bitwarden.item", "does not read"},
+		},
+		"unknown layout": {
+			map[string]any{"bitwarden.layout": "yaml"},
+			[]string{"bitwarden.layout", `"yaml"`},
+		},
+		"an item to write given by its UUID": {
+			map[string]any{"bitwarden.item": "339062b8-a5a1-4303-bf1d-b1920146a622"},
+			[]string{"bitwarden.item", "by its name"},
+		},
+		"an adopted key handed over": {
+			map[string]any{"b2.adoptKey": "old", "bitwarden.handOver": true},
+			[]string{"bitwarden.handOver", "adopted key"},
+		},
+		"keys both adopted and created": {
+			map[string]any{"b2.adoptKey": "old", "b2.keys": []any{"new"}},
+			[]string{"b2.adoptKey", "one of the two"},
+		},
+		"a key given twice": {
+			map[string]any{"b2.keys": []any{"new", "new"}},
+			[]string{"b2.keys[1]", "Duplicate"},
+		},
+		"refresh interval that is none": {
+			map[string]any{"bitwarden.refreshInterval": "often"},
+			[]string{"bitwarden.refreshInterval", `"often"`},
+		},
+		"WAL volume of a size that does not parse": {
+			map[string]any{database + "spec.walStorage": map[string]any{"size": "10 gigs"}},
+			[]string{"databases[0].spec.walStorage.size", `"10 gigs"`, `"20Gi"`},
+		},
+		"volume of no size": {
+			map[string]any{database + "spec.storage": map[string]any{"size": "0"}},
+			[]string{"databases[0].spec.storage.size", "above zero"},
+		},
+		"no volume size": {
+			map[string]any{database + "spec.storage": map[string]any{}},
+			[]string{"databases[0].spec.storage.size", "Required"},
+		},
+		"a WAL volume and none": {
+			map[string]any{database + "spec.walStorage": map[string]any{"size": "10Gi"}, database + "walOnDataVolume": true},
+			[]string{"databases[0].spec.walStorage", "one of the two"},
+		},
+		"a CA without its key": {
+			map[string]any{"minio.endpointCA": map[string]any{"name": "nas-ca"}},
+			[]string{"minio.endpointCA.key", "Required"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, dryRun := range []bool{true, false} {
+				mocks, err := deploy(t, dryRun, with(t, test.changes))
+				require.Error(t, err)
+				for _, part := range test.want {
+					require.ErrorContains(t, err, part)
+				}
+				assert.Equal(t, []string{"pulumi:pulumi:Stack cnpg-backup-homelab"}, withStack(mocks), "nothing is registered")
+			}
+		})
+	}
+}
+
+// withStack lists what was registered; the stack itself always is.
+func withStack(mocks *counter) []string {
+	stack := "pulumi:pulumi:Stack cnpg-backup-homelab"
+	for _, name := range mocks.names {
+		if name == stack {
+			return mocks.names
+		}
+	}
+	return append([]string{stack}, mocks.names...)
+}
+
+func TestAllProblemsAreReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := deploy(t, true, with(t, map[string]any{
+		"minio.bucket": "X", "b2.region": "", "databases.0.schedule": "* *", "databases.0.spec.imageName": "",
+		"databases.0.spec.nonsense": 1, "databases.0.recovery": map[string]any{"source": "tape"},
+	}))
+	require.Error(t, err)
+	for _, field := range []string{
+		"minio.bucket", "b2.region", "databases[0].schedule", "databases[0].spec.imageName",
+		"databases[0].spec.nonsense", "databases[0].recovery.source",
+	} {
+		assert.ErrorContains(t, err, "  - "+field)
+	}
+	assert.ErrorContains(t, err, `environment "homelab" has`)
+}
+
+func TestAGoodEnvironmentDeploys(t *testing.T) {
+	t.Parallel()
+	for _, dryRun := range []bool{true, false} {
+		mocks, err := deploy(t, dryRun, with(t, nil))
+		require.NoError(t, err)
+		assert.Contains(t, mocks.names, "kubernetes:postgresql.cnpg.io/v1:Cluster authentik-cluster")
+		assert.Contains(t, mocks.names, "kubernetes:external-secrets.io/v1:ExternalSecret auth-external-secret")
+	}
+}
