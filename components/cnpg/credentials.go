@@ -52,6 +52,11 @@ type BitwardenArgs struct {
 	// they are required.
 	KeyIDItem     string `json:"keyIdItem,omitempty"`
 	SecretKeyItem string `json:"secretKeyItem,omitempty"`
+	// MirrorItem is an item, laid out as json, for a second key that may only
+	// read. When it is given, Storage creates such a key beside each other one,
+	// and the mirror job reads the archive at B2 with it, so that the job cannot
+	// harm the archive. Default: none; the job uses the archive's key.
+	MirrorItem string `json:"mirrorItem,omitempty"`
 	// RefreshInterval is how often External Secrets reads Bitwarden. Default 1h.
 	RefreshInterval string `json:"refreshInterval,omitempty"`
 	// HandOver writes the key that Storage created to Bitwarden, by a Secret and
@@ -80,6 +85,12 @@ func (a BitwardenArgs) withDefaults(handOver bool) BitwardenArgs {
 	if a.Namespace == "" {
 		a.Namespace = "external-secrets"
 	}
+	return a
+}
+
+// ofMirror are the arguments for the key that may only read.
+func (a BitwardenArgs) ofMirror() BitwardenArgs {
+	a.Layout, a.Item = OneItem, a.MirrorItem
 	return a
 }
 
@@ -114,7 +125,10 @@ func (a BitwardenArgs) validateItems(at *field.Path) field.ErrorList {
 	if a.Layout == TwoItems {
 		items, unused = unused, items
 	}
-	for _, name := range []string{"item", "keyIdItem", "secretKeyItem"} {
+	if a.MirrorItem != "" {
+		items["mirrorItem"] = a.MirrorItem
+	}
+	for _, name := range []string{"item", "keyIdItem", "secretKeyItem", "mirrorItem"} {
 		if item, used := items[name]; used && item == "" {
 			problems = append(problems, field.Required(at.Child(name),
 				fmt.Sprintf("no credentials: the layout %s reads this item", a.Layout)))
@@ -238,15 +252,21 @@ func NewCredentials(ctx *pulumi.Context, name string, args *CredentialsArgs, opt
 		return nil, fmt.Errorf("credentials %q: %w", name, err)
 	}
 
-	externalSecret, err := registerObject(ctx, name+"-external-secret", object{
-		apiVersion: "external-secrets.io/v1", kind: "ExternalSecret",
-		namespace: args.Namespace, name: B2Secret,
-		fields: kubernetes.UntypedArgs{"spec": bitwarden.externalSecretSpec(B2Secret)},
-	}, pulumi.Parent(credentials), pulumi.DependsOn(after))
-	if err != nil {
-		return nil, err
+	secrets := map[string]BitwardenArgs{B2Secret: bitwarden}
+	if bitwarden.MirrorItem != "" {
+		secrets[B2MirrorSecret] = bitwarden.ofMirror()
 	}
-	credentials.ready = []pulumi.Resource{externalSecret}
+	for secret, source := range secrets {
+		externalSecret, err := registerObject(ctx, name+"-"+secret, object{
+			apiVersion: "external-secrets.io/v1", kind: "ExternalSecret",
+			namespace: args.Namespace, name: secret,
+			fields: kubernetes.UntypedArgs{"spec": source.externalSecretSpec(secret)},
+		}, pulumi.Parent(credentials), pulumi.DependsOn(after))
+		if err != nil {
+			return nil, err
+		}
+		credentials.ready = append(credentials.ready, externalSecret)
+	}
 	credentials.SecretName = pulumi.String(B2Secret).ToStringOutput()
 
 	return credentials, ctx.RegisterResourceOutputs(credentials, pulumi.Map{

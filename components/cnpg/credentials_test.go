@@ -21,7 +21,7 @@ func TestCredentialsMakeOneExternalSecret(t *testing.T) {
 			outputs.see("secretName", credentials.SecretName)
 			return nil
 		})
-		externalSecret := mocks.only(t, "auth-external-secret")
+		externalSecret := mocks.only(t, "auth-b2-cnpg-credentials")
 		assertParent(t, externalSecret, "Credentials")
 		assert.Equal(t, "kubernetes:external-secrets.io/v1:ExternalSecret", externalSecret.TypeToken)
 		assert.Equal(t, map[string]any{"name": "b2-cnpg-credentials", "namespace": "auth"},
@@ -39,7 +39,7 @@ func TestCredentialsWaitForTheKey(t *testing.T) {
 			_, err = NewCredentials(ctx, "auth", &CredentialsArgs{Namespace: "auth", Storage: storage})
 			return err
 		})
-		assert.Contains(t, dependencies(mocks.only(t, "auth-external-secret")), "homelab-b2-key-push")
+		assert.Contains(t, dependencies(mocks.only(t, "auth-b2-cnpg-credentials")), "homelab-b2-key-push")
 	})
 }
 

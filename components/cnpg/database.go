@@ -31,6 +31,8 @@ type DatabaseArgs struct {
 
 	// Backup says when base backups are taken and for how long they stay.
 	Backup
+	// Mirror says when and how the archive is copied to the other store.
+	Mirror Mirror `json:"mirror,omitempty"`
 	// Recovery restores the database when its Cluster is created. Default: it
 	// begins empty, or as Spec says.
 	Recovery *Recovery `json:"recovery,omitempty"`
@@ -69,6 +71,7 @@ func (a *DatabaseArgs) names(name string) names {
 
 func (a DatabaseArgs) withDefaults() DatabaseArgs {
 	a.Backup = a.Backup.withDefaults()
+	a.Mirror = a.Mirror.withDefaults()
 	if a.Protect == nil {
 		a.Protect = pointer(true)
 	}
@@ -87,6 +90,7 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 	problems = append(problems, checkCluster(child(at, "cluster"), n.cluster)...)
 	problems = append(problems, validateSpec(child(at, "spec"), n, a)...)
 	problems = append(problems, a.Backup.validate(at, storage)...)
+	problems = append(problems, a.Mirror.validate(child(at, "mirror"))...)
 	return append(problems, a.Recovery.validate(child(at, "recovery"), n)...)
 }
 
@@ -182,6 +186,9 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 		return nil, err
 	}
 	if err := database.newScheduledBackup(ctx, n, full, cluster); err != nil {
+		return nil, err
+	}
+	if err := database.newMirror(ctx, n, full, stores, objectStores); err != nil {
 		return nil, err
 	}
 

@@ -70,27 +70,28 @@ func TestDatabaseMakesEverythingInOrder(t *testing.T) {
 		}, outputs.all(t), "every output is resolved")
 
 		for name, kubernetesName := range map[string]string{
-			"authentik-external-secret": "b2-cnpg-credentials",
-			"authentik-b2-store":        "authentik-b2-store",
-			"authentik-minio-store":     "authentik-minio-store",
-			"authentik-cluster":         "authentik-postgresql",
-			"authentik-backup":          "authentik-postgresql-backup",
+			"authentik-b2-cnpg-credentials": "b2-cnpg-credentials",
+			"authentik-b2-store":            "authentik-b2-store",
+			"authentik-minio-store":         "authentik-minio-store",
+			"authentik-cluster":             "authentik-postgresql",
+			"authentik-backup":              "authentik-postgresql-backup",
+			"authentik-mirror":              "authentik-postgresql-mirror",
 		} {
 			metadata := mocks.only(t, name).Inputs.Mappable()["metadata"]
 			assert.Equal(t, map[string]any{"name": kubernetesName, "namespace": "auth"}, metadata)
 		}
-		for _, name := range []string{"authentik-b2-store", "authentik-minio-store", "authentik-cluster", "authentik-backup"} {
+		for _, name := range []string{"authentik-b2-store", "authentik-minio-store", "authentik-cluster", "authentik-backup", "authentik-mirror"} {
 			assertParent(t, mocks.only(t, name), "Database")
 		}
 
 		order := []string{
 			"homelab-b2-bucket", "homelab-b2-key-homelab-cnpg-b2", "homelab-b2-key-push",
-			"authentik-external-secret", "authentik-b2-store", "authentik-cluster", "authentik-backup",
+			"authentik-b2-cnpg-credentials", "authentik-b2-store", "authentik-cluster", "authentik-backup",
 		}
 		for i := 1; i < len(order); i++ {
 			assert.Less(t, mocks.index(t, order[i-1]), mocks.index(t, order[i]), "%s before %s", order[i-1], order[i])
 		}
-		assert.Contains(t, dependencies(mocks.only(t, "authentik-b2-store")), "authentik-external-secret")
+		assert.Contains(t, dependencies(mocks.only(t, "authentik-b2-store")), "authentik-b2-cnpg-credentials")
 		assert.Contains(t, dependencies(mocks.only(t, "authentik-minio-store")), "homelab-minio-bucket")
 		assert.Subset(t, dependencies(mocks.only(t, "authentik-cluster")),
 			[]string{"authentik-b2-store", "authentik-minio-store"})
@@ -121,7 +122,7 @@ func TestDatabaseMakesItsOwnStorage(t *testing.T) {
 			return err
 		})
 		assertParent(t, mocks.only(t, "authentik-b2-bucket"), "Database$cnpg-backup:index:Storage")
-		assertParent(t, mocks.only(t, "authentik-external-secret"), "Database$cnpg-backup:index:Credentials")
+		assertParent(t, mocks.only(t, "authentik-b2-cnpg-credentials"), "Database$cnpg-backup:index:Credentials")
 	})
 }
 
@@ -141,7 +142,7 @@ func TestDatabasesOfANamespaceShareCredentials(t *testing.T) {
 			}
 			return nil
 		})
-		mocks.only(t, "auth-external-secret")
+		mocks.only(t, "auth-b2-cnpg-credentials")
 		mocks.only(t, "one-cluster")
 		mocks.only(t, "two-cluster")
 	})

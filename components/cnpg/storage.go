@@ -1,6 +1,7 @@
 package cnpg
 
 import (
+	"encoding/base64"
 	"fmt"
 	"regexp"
 	"sync"
@@ -216,6 +217,8 @@ type Storage struct {
 	MinIOBucket pulumi.StringOutput `pulumi:"minioBucket"`
 
 	args StorageArgs
+	// mirrorKeyID and mirrorKey are the key that may only read, if there is one.
+	mirrorKeyID, mirrorKey pulumi.StringOutput
 	// ready is what an ExternalSecret and an ObjectStore have to wait for.
 	ready []pulumi.Resource
 
@@ -311,25 +314,42 @@ func (s *Storage) newB2Keys(ctx *pulumi.Context, name string, bucketID pulumi.St
 		return nil
 	}
 	for _, keyName := range s.args.B2.Keys {
-		args := &b2.ApplicationKeyArgs{
-			KeyName: pulumi.String(keyName),
-			Capabilities: pulumi.ToStringArray([]string{
-				"listBuckets", "listAllBucketNames", "listFiles", "readFiles", "writeFiles", "deleteFiles",
-			}),
-			BucketIds: pulumi.StringArray{bucketID},
-		}
-		if s.args.B2.KeyPrefix != "" {
-			args.NamePrefix = pulumi.String(s.args.B2.KeyPrefix)
-		}
-		key, err := b2.NewApplicationKey(ctx, name+"-b2-key-"+keyName, args, pulumi.Parent(s),
-			pulumi.AdditionalSecretOutputs([]string{"applicationKey", "applicationKeyId", "b2ApplicationKeyId"}))
+		key, err := s.newB2Key(ctx, name, keyName, bucketID,
+			"listBuckets", "listAllBucketNames", "listFiles", "readFiles", "writeFiles", "deleteFiles")
 		if err != nil {
-			return fmt.Errorf("B2 application key %q: %w", keyName, err)
+			return err
 		}
 		s.B2KeyID, s.B2Key = secretString(key.ApplicationKeyId), secretString(key.ApplicationKey)
-		s.ready = append(s.ready, key)
+		if s.args.Bitwarden.MirrorItem == "" {
+			continue
+		}
+		key, err = s.newB2Key(ctx, name, keyName+"-mirror", bucketID,
+			"listBuckets", "listAllBucketNames", "listFiles", "readFiles")
+		if err != nil {
+			return err
+		}
+		s.mirrorKeyID, s.mirrorKey = secretString(key.ApplicationKeyId), secretString(key.ApplicationKey)
 	}
 	return nil
+}
+
+func (s *Storage) newB2Key(ctx *pulumi.Context, name, keyName string, bucketID pulumi.StringOutput, capabilities ...string,
+) (*b2.ApplicationKey, error) {
+	args := &b2.ApplicationKeyArgs{
+		KeyName:      pulumi.String(keyName),
+		Capabilities: pulumi.ToStringArray(capabilities),
+		BucketIds:    pulumi.StringArray{bucketID},
+	}
+	if s.args.B2.KeyPrefix != "" {
+		args.NamePrefix = pulumi.String(s.args.B2.KeyPrefix)
+	}
+	key, err := b2.NewApplicationKey(ctx, name+"-b2-key-"+keyName, args, pulumi.Parent(s),
+		pulumi.AdditionalSecretOutputs([]string{"applicationKey", "applicationKeyId", "b2ApplicationKeyId"}))
+	if err != nil {
+		return nil, fmt.Errorf("B2 application key %q: %w", keyName, err)
+	}
+	s.ready = append(s.ready, key)
+	return key, nil
 }
 
 // newMinIOBucket creates the bucket on the NAS, or takes an existing one by name.
@@ -350,24 +370,37 @@ func (s *Storage) newMinIOBucket(ctx *pulumi.Context, name string) error {
 	return nil
 }
 
-// handOver puts the key pair into Bitwarden: a Secret that a PushSecret reads.
+// handOver puts the key pairs into Bitwarden.
 func (s *Storage) handOver(ctx *pulumi.Context, name string) error {
 	bitwarden := s.args.Bitwarden
-	secret, err := registerObject(ctx, name+"-b2-key", object{
+	if err := s.push(ctx, name+"-b2-key", s.B2KeyID, s.B2Key, bitwarden); err != nil {
+		return err
+	}
+	if bitwarden.MirrorItem == "" {
+		return nil
+	}
+	return s.push(ctx, name+"-b2-mirror-key", s.mirrorKeyID, s.mirrorKey, bitwarden.ofMirror())
+}
+
+// push hands one key pair over: a Secret that a PushSecret reads.
+func (s *Storage) push(ctx *pulumi.Context, name string, keyID, key pulumi.StringOutput, bitwarden BitwardenArgs) error {
+	secret, err := registerObject(ctx, name, object{
 		apiVersion: "v1", kind: "Secret",
-		namespace: bitwarden.Namespace, name: name + "-b2-key",
+		namespace: bitwarden.Namespace, name: name,
 		fields: kubernetes.UntypedArgs{
-			"type":       "Opaque",
-			"stringData": pulumi.StringMap{accessKeyID: s.B2KeyID, secretAccessKey: s.B2Key},
+			"type": "Opaque",
+			// Not stringData, which does not work well with server-side apply:
+			// https://kubernetes.io/docs/concepts/configuration/secret/
+			"data": pulumi.StringMap{accessKeyID: base64String(keyID), secretAccessKey: base64String(key)},
 		},
 	}, pulumi.Parent(s))
 	if err != nil {
 		return err
 	}
-	push, err := registerObject(ctx, name+"-b2-key-push", object{
+	push, err := registerObject(ctx, name+"-push", object{
 		apiVersion: "external-secrets.io/v1alpha1", kind: "PushSecret",
-		namespace: bitwarden.Namespace, name: name + "-b2-key",
-		fields: kubernetes.UntypedArgs{"spec": bitwarden.pushSecretSpec(name + "-b2-key")},
+		namespace: bitwarden.Namespace, name: name,
+		fields: kubernetes.UntypedArgs{"spec": bitwarden.pushSecretSpec(name)},
 	}, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{secret}))
 	if err != nil {
 		return err
@@ -392,4 +425,11 @@ func (s *Storage) claim(folder, database string) error {
 // secretString marks an output as a Pulumi secret.
 func secretString(value pulumi.StringOutput) pulumi.StringOutput {
 	return pulumi.ToSecret(value).(pulumi.StringOutput) //nolint:forcetypeassert // ToSecret keeps the type
+}
+
+// base64String encodes as the data of a Secret is encoded. A secret stays one.
+func base64String(value pulumi.StringOutput) pulumi.StringOutput {
+	return value.ApplyT(func(plain string) string {
+		return base64.StdEncoding.EncodeToString([]byte(plain))
+	}).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
 }

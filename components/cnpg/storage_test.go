@@ -1,6 +1,8 @@
 package cnpg
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -34,7 +36,7 @@ func TestStorageMakesBucketsKeyAndHandOver(t *testing.T) {
 			return nil
 		})
 
-		assert.Equal(t, []string{
+		assert.ElementsMatch(t, []string{
 			"b2:index/bucket:Bucket homelab-b2-bucket",
 			"b2:index/applicationKey:ApplicationKey homelab-b2-key-homelab-cnpg-b2",
 			"minio:index/s3Bucket:S3Bucket homelab-minio-bucket",
@@ -72,8 +74,10 @@ func TestStorageMakesBucketsKeyAndHandOver(t *testing.T) {
 		assert.True(t, minioBucket.RegisterRPC.GetProtect(), "MinIO bucket is protected")
 
 		secret := mocks.only(t, "homelab-b2-key")
-		data := secret.Inputs["stringData"]
+		data := secret.Inputs["data"]
 		require.True(t, data.ContainsSecrets(), "the Secret's values are Pulumi secrets")
+		assert.Equal(t, base64.StdEncoding.EncodeToString([]byte("secret-of-homelab-b2-key-homelab-cnpg-b2")),
+			data.ObjectValue()["AWS_SECRET_ACCESS_KEY"].SecretValue().Element.StringValue())
 		push := mocks.only(t, "homelab-b2-key-push")
 		assert.Contains(t, dependencies(push), "homelab-b2-key")
 		assert.Equal(t, map[string]any{"secret": map[string]any{"name": "homelab-b2-key"}}, spec(push)["selector"])
@@ -133,5 +137,31 @@ func TestStorageKeepsEarlierKeysDuringARotation(t *testing.T) {
 		mocks.only(t, "homelab-b2-key-old")
 		mocks.only(t, "homelab-b2-key-new")
 		assert.Equal(t, "id-of-homelab-b2-key-new", outputs.all(t)["keyID"], "the last key is in use")
+	})
+}
+
+func TestStorageMakesAReadOnlyKeyForTheMirror(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
+			args := storageArgs()
+			args.Bitwarden.MirrorItem = "b2-mirror"
+			storage, err := NewStorage(ctx, "homelab", args)
+			require.NoError(t, err)
+			database := databaseArgs()
+			database.Storage = storage
+			_, err = NewDatabase(ctx, "authentik", database)
+			return err
+		})
+		key := mocks.only(t, "homelab-b2-key-homelab-cnpg-b2-mirror")
+		assert.Equal(t, []any{"listBuckets", "listAllBucketNames", "listFiles", "readFiles"},
+			key.Inputs.Mappable()["capabilities"])
+		assert.True(t, mocks.only(t, "homelab-b2-mirror-key").Inputs["data"].ContainsSecrets())
+
+		externalSecret := mocks.only(t, "authentik-b2-cnpg-mirror-credentials")
+		assert.Equal(t, []any{map[string]any{"extract": map[string]any{"key": "b2-mirror"}}}, spec(externalSecret)["dataFrom"])
+		job, err := json.Marshal(spec(mocks.only(t, "authentik-mirror")))
+		require.NoError(t, err)
+		assert.Contains(t, string(job), `"name":"b2-cnpg-mirror-credentials"`, "the job reads with that key")
 	})
 }

@@ -501,6 +501,6 @@ func TestAGoodEnvironmentDeploys(t *testing.T) {
 		mocks, err := deploy(t, dryRun, with(t, nil))
 		require.NoError(t, err)
 		assert.Contains(t, mocks.names, "kubernetes:postgresql.cnpg.io/v1:Cluster authentik-cluster")
-		assert.Contains(t, mocks.names, "kubernetes:external-secrets.io/v1:ExternalSecret auth-external-secret")
+		assert.Contains(t, mocks.names, "kubernetes:external-secrets.io/v1:ExternalSecret auth-b2-cnpg-credentials")
 	}
 }

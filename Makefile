@@ -1,0 +1,57 @@
+# Everything goes through Go: nothing else has to be installed. `make help` says
+# what there is.
+
+STACK ?= local
+# The sandbox deploys the embedded default; every other stack is deployed by the
+# installed Pulumi with the real plugins.
+SANDBOX = go -C tests run ./cmd/sandbox
+# The modules of this repository.
+MODULES = . tests examples/outside
+
+.DEFAULT_GOAL := help
+.PHONY: help up preview render destroy test check fmt generate acceptance restore-test e2e bench clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  STACK=<environment> chooses one of stacks/Pulumi.<environment>.yaml"
+
+ifeq ($(STACK),local)
+up: ## Deploy an environment; without STACK into the sandbox, which needs nothing
+	@$(SANDBOX) up
+preview: ## Show what up would change
+	@$(SANDBOX) preview
+destroy: ## Delete an environment
+	@$(SANDBOX) destroy
+else
+up:
+	pulumi up --stack $(STACK)
+preview:
+	pulumi preview --stack $(STACK) --diff
+destroy:
+	pulumi destroy --stack $(STACK)
+endif
+
+render: ## Write an environment's manifests to rendered/ without any credentials
+	@$(SANDBOX) render $(STACK)
+
+test: ## Run all tests that need nothing but Go: about 20 minutes the first time
+	go test ./...
+	go -C tests test ./...
+
+check: ## Check formatting, vet, lint, tidiness and generated code
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then \
+		echo "not formatted; run 'make fmt':"; echo "$$unformatted"; exit 1; fi
+	@for module in $(MODULES); do echo "go vet in $$module"; (cd $$module && go vet ./...) || exit 1; done
+	@go -C tests run ./cmd/lint $(addprefix ../,$(MODULES))
+	@for module in $(MODULES); do echo "go mod tidy in $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
+	@go -C tests/tools/b2sdk run . -check
+
+fmt: ## Format all Go code
+	gofmt -w $$(git ls-files '*.go')
+
+generate: ## Generate the B2 SDK again from components/b2/schema.json
+	go generate ./components/b2
+
+clean: ## Delete the sandbox, rendered manifests and built tools
+	rm -rf .sandbox rendered tests/tools/.bin

@@ -1,0 +1,484 @@
+package cnpg
+
+import (
+	"crypto/sha256"
+	_ "embed" // for the script
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
+	barmanutils "github.com/cloudnative-pg/barman-cloud/pkg/utils"
+	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
+	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/robfig/cron"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Mirror says when and how the archive is copied to the other store. For how
+// long backups stay there is said by that store's Retention.
+//
+// The copy restores by itself: a base backup appears in the mirror only when
+// all of its data and WAL are there. The job copies and never deletes or
+// overwrites; what its retention makes obsolete is pruned only after a copy
+// without problems, so that damage in the archive also stops the pruning.
+type Mirror struct {
+	// Disabled leaves the mirror out. Default false.
+	Disabled bool `json:"disabled,omitempty"`
+	// Schedule is when to copy: five cron fields, as Kubernetes has them, so
+	// without seconds. The mirror is as old as its last run. Default
+	// "15 * * * *", every hour.
+	Schedule string `json:"schedule,omitempty"`
+	// Suspend keeps the job but does not run it. Default false.
+	Suspend bool `json:"suspend,omitempty"`
+	// BandwidthLimit is the most bytes a second to copy, with K, M or G, for
+	// instance "4M". Default: no limit.
+	BandwidthLimit string `json:"bandwidthLimit,omitempty"`
+	// Deadline ends a run that takes longer. The first run copies everything
+	// and a single base backup must fit into one run. Default 24h.
+	Deadline string `json:"deadline,omitempty"`
+	// SourceSecret is a Secret in the namespace with AWS_ACCESS_KEY_ID and
+	// AWS_SECRET_ACCESS_KEY of a key that may only read the archive. Default:
+	// b2-cnpg-mirror-credentials when the archive is at B2 and Bitwarden has a
+	// mirrorItem, otherwise the archive's own.
+	SourceSecret string `json:"sourceSecret,omitempty"`
+	// CopyImage has rclone 1.60 or later and a POSIX shell with awk. Default:
+	// rclone's own.
+	CopyImage string `json:"copyImage,omitempty"`
+	// PruneImage has barman-cloud-backup-delete. Default: the sidecar of the
+	// Barman Cloud plugin.
+	PruneImage string `json:"pruneImage,omitempty"`
+	// Resources of the job's containers. Default: 50m CPU and 128Mi asked for,
+	// no more than 512Mi used.
+	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+	// SuccessfulJobsHistoryLimit and FailedJobsHistoryLimit are how many
+	// finished runs are kept with their logs. Default 1 and 3.
+	SuccessfulJobsHistoryLimit *int32 `json:"successfulJobsHistoryLimit,omitempty"`
+	FailedJobsHistoryLimit     *int32 `json:"failedJobsHistoryLimit,omitempty"`
+}
+
+// The images that are used when none is given.
+const (
+	defaultCopyImage  = "docker.io/rclone/rclone:1.76.0"
+	defaultPruneImage = "ghcr.io/cloudnative-pg/plugin-barman-cloud-sidecar:v0.14.0"
+)
+
+// mirrorUser runs the job's containers: nobody whom their images know.
+const mirrorUser = 65532
+
+// mirrorScript is what the copy container runs.
+//
+//go:embed mirror.sh
+var mirrorScript string
+
+func (m Mirror) withDefaults() Mirror {
+	if m.Schedule == "" {
+		m.Schedule = "15 * * * *"
+	}
+	if m.Deadline == "" {
+		m.Deadline = "24h"
+	}
+	if m.CopyImage == "" {
+		m.CopyImage = defaultCopyImage
+	}
+	if m.PruneImage == "" {
+		m.PruneImage = defaultPruneImage
+	}
+	if m.Resources.Requests == nil && m.Resources.Limits == nil && m.Resources.Claims == nil {
+		m.Resources = corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{
+				corev1.ResourceCPU:    resource.MustParse("50m"),
+				corev1.ResourceMemory: resource.MustParse("128Mi"),
+			},
+			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")},
+		}
+	}
+	if m.SuccessfulJobsHistoryLimit == nil {
+		m.SuccessfulJobsHistoryLimit = pointer(int32(1))
+	}
+	if m.FailedJobsHistoryLimit == nil {
+		m.FailedJobsHistoryLimit = pointer(int32(3))
+	}
+	return m
+}
+
+func (m Mirror) validate(at *field.Path) field.ErrorList {
+	var problems field.ErrorList
+	if m.Schedule != "" {
+		problems = append(problems, checkJobSchedule(at.Child("schedule"), m.Schedule)...)
+	}
+	if m.BandwidthLimit != "" && !regexp.MustCompile(`^[1-9][0-9]*(\.[0-9]+)?[KMG]$`).MatchString(m.BandwidthLimit) {
+		problems = append(problems, field.Invalid(at.Child("bandwidthLimit"), m.BandwidthLimit,
+			`expected bytes a second with K, M or G, for instance "4M"`))
+	}
+	if m.Deadline != "" {
+		if deadline, err := time.ParseDuration(m.Deadline); err != nil || deadline < time.Minute {
+			problems = append(problems, field.Invalid(at.Child("deadline"), m.Deadline,
+				`expected a duration of a minute or more, for instance "24h"`))
+		}
+	}
+	if m.SourceSecret != "" {
+		problems = append(problems, checkObjectName(at.Child("sourceSecret"), m.SourceSecret, "")...)
+	}
+	problems = append(problems, checkExactImage(at.Child("copyImage"), m.CopyImage)...)
+	problems = append(problems, checkExactImage(at.Child("pruneImage"), m.PruneImage)...)
+	for name, limit := range map[string]*int32{
+		"successfulJobsHistoryLimit": m.SuccessfulJobsHistoryLimit,
+		"failedJobsHistoryLimit":     m.FailedJobsHistoryLimit,
+	} {
+		if limit != nil && *limit < 0 {
+			problems = append(problems, field.Invalid(at.Child(name), *limit, "expected 0 or more"))
+		}
+	}
+	return problems
+}
+
+// checkJobSchedule wants five cron fields that name a moment to come. A
+// ScheduledBackup has six, which a CronJob refuses.
+func checkJobSchedule(at *field.Path, schedule string) field.ErrorList {
+	fields := strings.Fields(schedule)
+	if len(fields) == 6 {
+		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
+			"has six cron fields; a job has no seconds: did you mean %q?", strings.Join(fields[1:], " ")))}
+	}
+	parsed, err := cron.ParseStandard(schedule)
+	if err != nil {
+		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
+			`expected five cron fields, for instance "15 * * * *" for every hour: %v`, err))}
+	}
+	if parsed.Next(time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return field.ErrorList{field.Invalid(at, schedule, "never happens: there is no such date")}
+	}
+	return nil
+}
+
+// checkExactImage wants an image that stays the same when it is pulled again.
+func checkExactImage(at *field.Path, image string) field.ErrorList {
+	exact := regexp.MustCompile(`^[^\s@]+(@sha256:[0-9a-f]{64}|:v?[0-9]+\.[0-9]+\.[0-9]+[A-Za-z0-9._-]*(@sha256:[0-9a-f]{64})?)$`)
+	if image == "" || exact.MatchString(image) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, image,
+		`expected a tag with three numbers or a digest, for instance "`+defaultCopyImage+`"`)}
+}
+
+// mirrorJob is the copying of one cluster's backups.
+type mirrorJob struct {
+	// cluster and serverName are the cluster and the folder it writes to now.
+	cluster, serverName string
+	// archive is copied to mirror.
+	archive, mirror remote
+}
+
+// remote is one of the two stores, as the job reaches it.
+type remote struct {
+	location Location
+	// region is B2's; MinIO has none.
+	region string
+	spec   barmanv1.ObjectStoreSpec
+}
+
+// authority is the name of the volume with the endpoint's CA certificate, and
+// authorityFile the file in it.
+func (r remote) authority() string { return string(r.location) + "-ca" }
+
+const authorityFile = "ca.crt"
+
+// authorityMount is where that volume is, if the store has one.
+func (r remote) authorityMount() []corev1.VolumeMount {
+	if r.spec.Configuration.EndpointCA == nil {
+		return nil
+	}
+	return []corev1.VolumeMount{{Name: r.authority(), MountPath: "/mnt/" + r.authority(), ReadOnly: true}}
+}
+
+// rclonePath is the store's folder as rclone spells it.
+func (r remote) rclonePath(name string) string {
+	return name + ":" + strings.TrimPrefix(r.spec.Configuration.DestinationPath, "s3://")
+}
+
+// rcloneEnv sets up an rclone remote of the given name.
+// See https://rclone.org/docs/#config-file and https://rclone.org/s3/.
+func (r remote) rcloneEnv(name string) []corev1.EnvVar {
+	prefix := "RCLONE_CONFIG_" + strings.ToUpper(name) + "_"
+	provider := "Other"
+	if r.location == MinIO {
+		provider = "Minio"
+	}
+	credentials := r.spec.Configuration.AWS
+	env := []corev1.EnvVar{
+		{Name: prefix + "TYPE", Value: "s3"},
+		{Name: prefix + "PROVIDER", Value: provider},
+		{Name: prefix + "ENDPOINT", Value: r.spec.Configuration.EndpointURL},
+		envFromSecret(prefix+"ACCESS_KEY_ID", credentials.AccessKeyIDReference),
+		envFromSecret(prefix+"SECRET_ACCESS_KEY", credentials.SecretAccessKeyReference),
+		// A key that is restricted to its bucket may not create buckets.
+		{Name: prefix + "NO_CHECK_BUCKET", Value: "true"},
+	}
+	if r.region != "" {
+		env = append(env, corev1.EnvVar{Name: prefix + "REGION", Value: r.region})
+	}
+	if wal := r.spec.Configuration.Wal; wal != nil && wal.Encryption != "" {
+		env = append(env, corev1.EnvVar{Name: prefix + "SERVER_SIDE_ENCRYPTION", Value: string(wal.Encryption)})
+	}
+	return env
+}
+
+// barmanEnv is what the plugin's sidecar gives to barman.
+func (r remote) barmanEnv() []corev1.EnvVar {
+	credentials := r.spec.Configuration.AWS
+	env := []corev1.EnvVar{
+		envFromSecret(accessKeyID, credentials.AccessKeyIDReference),
+		envFromSecret(secretAccessKey, credentials.SecretAccessKeyReference),
+	}
+	if r.region != "" {
+		env = append(env, corev1.EnvVar{Name: "AWS_DEFAULT_REGION", Value: r.region})
+	}
+	for _, mount := range r.authorityMount() {
+		env = append(env, corev1.EnvVar{Name: "AWS_CA_BUNDLE", Value: mount.MountPath + "/" + authorityFile})
+	}
+	return append(env, r.spec.InstanceSidecarConfiguration.Env...)
+}
+
+func envFromSecret(name string, key *machineryapi.SecretKeySelector) corev1.EnvVar {
+	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+		LocalObjectReference: corev1.LocalObjectReference{Name: key.Name},
+		Key:                  key.Key,
+	}}}
+}
+
+// mirrorName is the CronJob of a cluster. Kubernetes allows 52 characters, and
+// 50 of them may be the cluster's.
+func mirrorName(cluster string) string {
+	const suffix, limit = "-mirror", 52
+	if len(cluster)+len(suffix) <= limit {
+		return cluster + suffix
+	}
+	sum := sha256.Sum256([]byte(cluster))
+	short := "-" + hex.EncodeToString(sum[:4])
+	return cluster[:limit-len(suffix)-len(short)] + short + suffix
+}
+
+// mirrorSpec is the CronJob that copies and prunes. The options have their
+// defaults and are valid.
+func mirrorSpec(options Mirror, job mirrorJob) (batchv1.CronJobSpec, error) {
+	deadline, err := time.ParseDuration(options.Deadline)
+	if err != nil {
+		return batchv1.CronJobSpec{}, fmt.Errorf("deadline of the mirror: %w", err)
+	}
+	pod, err := mirrorPod(options, job)
+	if err != nil {
+		return batchv1.CronJobSpec{}, err
+	}
+	labels := map[string]string{
+		"app.kubernetes.io/name":     "cnpg-backup-mirror",
+		"app.kubernetes.io/instance": job.cluster,
+	}
+	return batchv1.CronJobSpec{
+		Schedule:          options.Schedule,
+		Suspend:           pointer(options.Suspend),
+		ConcurrencyPolicy: batchv1.ForbidConcurrent,
+		// A run that cannot start in time is left out; the next one copies
+		// what it would have copied.
+		StartingDeadlineSeconds:    pointer(int64(600)),
+		SuccessfulJobsHistoryLimit: options.SuccessfulJobsHistoryLimit,
+		FailedJobsHistoryLimit:     options.FailedJobsHistoryLimit,
+		JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{
+			BackoffLimit:          pointer(int32(2)),
+			ActiveDeadlineSeconds: pointer(int64(deadline.Seconds())),
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       pod,
+			},
+		}},
+	}, nil
+}
+
+// mirrorPod copies first and prunes when that went well.
+func mirrorPod(options Mirror, job mirrorJob) (corev1.PodSpec, error) {
+	pod := corev1.PodSpec{
+		RestartPolicy:                corev1.RestartPolicyNever,
+		AutomountServiceAccountToken: pointer(false),
+		EnableServiceLinks:           pointer(false),
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot:   pointer(true),
+			RunAsUser:      pointer(int64(mirrorUser)),
+			RunAsGroup:     pointer(int64(mirrorUser)),
+			FSGroup:        pointer(int64(mirrorUser)),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		Volumes: []corev1.Volume{{
+			Name:         "tmp",
+			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+		}},
+	}
+	for _, store := range []remote{job.archive, job.mirror} {
+		if ca := store.spec.Configuration.EndpointCA; ca != nil {
+			pod.Volumes = append(pod.Volumes, corev1.Volume{
+				Name: store.authority(),
+				VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+					SecretName: ca.Name,
+					Items:      []corev1.KeyToPath{{Key: ca.Key, Path: authorityFile}},
+				}},
+			})
+		}
+	}
+	copying := copyContainer(options, job)
+	if job.mirror.spec.RetentionPolicy == "" {
+		pod.Containers = []corev1.Container{copying}
+		return pod, nil
+	}
+	pruning, err := pruneContainer(options, job)
+	if err != nil {
+		return corev1.PodSpec{}, err
+	}
+	pod.InitContainers = []corev1.Container{copying}
+	pod.Containers = []corev1.Container{pruning}
+	return pod, nil
+}
+
+// newMirror makes the CronJob.
+func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs, after []pulumi.Resource) error {
+	if args.Mirror.Disabled {
+		return nil
+	}
+	if args.Mirror.SourceSecret == "" && args.Archive == B2 && storage.Bitwarden.MirrorItem != "" {
+		args.Mirror.SourceSecret = B2MirrorSecret
+	}
+	store := func(at Location) remote {
+		r := remote{location: at, spec: objectStoreSpec(at, storage, args.options(at), n.namespace, n.cluster)}
+		if at == B2 {
+			r.region = storage.B2.Region
+		}
+		return r
+	}
+	spec, err := mirrorSpec(args.Mirror, mirrorJob{
+		cluster: n.cluster, serverName: n.serverName(),
+		archive: store(args.Archive), mirror: store(args.Archive.other()),
+	})
+	if err != nil {
+		return err
+	}
+	fields, err := specFields(spec)
+	if err != nil {
+		return err
+	}
+	_, err = registerObject(ctx, n.database+"-mirror", object{
+		apiVersion: "batch/v1", kind: "CronJob",
+		namespace: n.namespace, name: mirrorName(n.cluster), fields: fields,
+	}, pulumi.Parent(d), pulumi.DependsOn(after))
+	return err
+}
+
+// copyContainer runs the script with rclone.
+func copyContainer(options Mirror, job mirrorJob) corev1.Container {
+	source := job.archive
+	if options.SourceSecret != "" {
+		source.spec.Configuration.AWS = &barmanapi.S3Credentials{
+			AccessKeyIDReference:     secretKey(options.SourceSecret, accessKeyID),
+			SecretAccessKeyReference: secretKey(options.SourceSecret, secretAccessKey),
+		}
+	}
+	container := jobContainer("copy", options.CopyImage, options.Resources)
+	container.Command = []string{"sh", "-c", mirrorScript}
+	container.Env = append(container.Env, source.rcloneEnv("archive")...)
+	container.Env = append(container.Env, job.mirror.rcloneEnv("mirror")...)
+	container.Env = append(container.Env, []corev1.EnvVar{
+		{Name: "ARCHIVE", Value: source.rclonePath("archive")},
+		{Name: "MIRROR", Value: job.mirror.rclonePath("mirror")},
+		{Name: "SERVER_NAME", Value: job.serverName},
+		{Name: "RETENTION_DAYS", Value: retentionDays(job.mirror.spec.RetentionPolicy)},
+		// There is no configuration but this.
+		{Name: "RCLONE_CONFIG", Value: "/notfound"},
+		{Name: "RCLONE_TRANSFERS", Value: "8"},
+		// rclone's ten would take minutes to say that a store is away; the job
+		// is tried again, and it goes on where it stopped.
+		{Name: "RCLONE_LOW_LEVEL_RETRIES", Value: "5"},
+		{Name: "RCLONE_STATS", Value: "30s"},
+		{Name: "RCLONE_STATS_ONE_LINE", Value: "true"},
+		{Name: "RCLONE_STATS_LOG_LEVEL", Value: "NOTICE"},
+	}...)
+	if options.BandwidthLimit != "" {
+		container.Env = append(container.Env, corev1.EnvVar{Name: "RCLONE_BWLIMIT", Value: options.BandwidthLimit})
+	}
+	directories := []string{"/etc/ssl/certs"}
+	for _, store := range []remote{job.archive, job.mirror} {
+		for _, mount := range store.authorityMount() {
+			container.VolumeMounts = append(container.VolumeMounts, mount)
+			directories = append(directories, mount.MountPath)
+		}
+	}
+	if len(directories) > 1 {
+		// Beside the public CAs; rclone's own option would replace those.
+		container.Env = append(container.Env,
+			corev1.EnvVar{Name: "SSL_CERT_DIR", Value: strings.Join(directories, ":")})
+	}
+	return container
+}
+
+// pruneContainer deletes from the mirror what its retention makes obsolete,
+// with the command that the plugin's sidecar runs on the archive.
+func pruneContainer(options Mirror, job mirrorJob) (corev1.Container, error) {
+	policy, err := barmanutils.ParsePolicy(job.mirror.spec.RetentionPolicy)
+	if err != nil {
+		return corev1.Container{}, fmt.Errorf("retention %q of the mirror: %w", job.mirror.spec.RetentionPolicy, err)
+	}
+	container := jobContainer("prune", options.PruneImage, options.Resources)
+	container.Command = []string{
+		barmanutils.BarmanCloudBackupDelete,
+		"--endpoint-url", job.mirror.spec.Configuration.EndpointURL,
+		"--cloud-provider", "aws-s3",
+		"--retention-policy", policy,
+		job.mirror.spec.Configuration.DestinationPath,
+		job.serverName,
+	}
+	container.Env = append(container.Env, job.mirror.barmanEnv()...)
+	container.VolumeMounts = append(container.VolumeMounts, job.mirror.authorityMount()...)
+	return container, nil
+}
+
+// jobContainer is what both containers have in common: they can write nowhere
+// but to /tmp.
+func jobContainer(name, image string, resources corev1.ResourceRequirements) corev1.Container {
+	return corev1.Container{
+		Name:                     name,
+		Image:                    image,
+		Resources:                resources,
+		VolumeMounts:             []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: pointer(false),
+			ReadOnlyRootFilesystem:   pointer(true),
+			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		},
+	}
+}
+
+// retentionDays is a retention policy in days; barman's months have 31.
+func retentionDays(policy string) string {
+	if policy == "" {
+		return ""
+	}
+	var number, days int
+	var unit rune
+	if _, err := fmt.Sscanf(policy, "%d%c", &number, &unit); err != nil {
+		return ""
+	}
+	switch unit {
+	case 'w':
+		days = 7
+	case 'm':
+		days = 31
+	default:
+		days = 1
+	}
+	return strconv.Itoa(number * days)
+}
