@@ -2,6 +2,7 @@ package cnpg
 
 import (
 	"fmt"
+	"slices"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
@@ -176,7 +177,7 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	if err := storage.claim(folder, name); err != nil {
 		return nil, err
 	}
-	ready := append(credentials.ready[:len(credentials.ready):len(credentials.ready)], storage.ready...)
+	ready := slices.Concat(credentials.ready, storage.ready)
 	objectStores, err := database.newObjectStores(ctx, n, full, stores, ready)
 	if err != nil {
 		return nil, err

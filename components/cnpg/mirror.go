@@ -226,9 +226,6 @@ func (r remote) rcloneEnv(name string) []corev1.EnvVar {
 	if r.region != "" {
 		env = append(env, corev1.EnvVar{Name: prefix + "REGION", Value: r.region})
 	}
-	if wal := r.spec.Configuration.Wal; wal != nil && wal.Encryption != "" {
-		env = append(env, corev1.EnvVar{Name: prefix + "SERVER_SIDE_ENCRYPTION", Value: string(wal.Encryption)})
-	}
 	return env
 }
 
@@ -304,22 +301,7 @@ func mirrorSpec(options Mirror, job mirrorJob) (batchv1.CronJobSpec, error) {
 
 // mirrorPod copies first and prunes when that went well.
 func mirrorPod(options Mirror, job mirrorJob) (corev1.PodSpec, error) {
-	pod := corev1.PodSpec{
-		RestartPolicy:                corev1.RestartPolicyNever,
-		AutomountServiceAccountToken: pointer(false),
-		EnableServiceLinks:           pointer(false),
-		SecurityContext: &corev1.PodSecurityContext{
-			RunAsNonRoot:   pointer(true),
-			RunAsUser:      pointer(int64(mirrorUser)),
-			RunAsGroup:     pointer(int64(mirrorUser)),
-			FSGroup:        pointer(int64(mirrorUser)),
-			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-		},
-		Volumes: []corev1.Volume{{
-			Name:         "tmp",
-			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
-		}},
-	}
+	pod := jobPod(mirrorUser)
 	for _, store := range []remote{job.archive, job.mirror} {
 		if ca := store.spec.Configuration.EndpointCA; ca != nil {
 			pod.Volumes = append(pod.Volumes, corev1.Volume{
@@ -402,10 +384,11 @@ func copyContainer(options Mirror, job mirrorJob) corev1.Container {
 		// rclone's ten would take minutes to say that a store is away; the job
 		// is tried again, and it goes on where it stopped.
 		{Name: "RCLONE_LOW_LEVEL_RETRIES", Value: "5"},
-		{Name: "RCLONE_STATS", Value: "30s"},
-		{Name: "RCLONE_STATS_ONE_LINE", Value: "true"},
-		{Name: "RCLONE_STATS_LOG_LEVEL", Value: "NOTICE"},
 	}...)
+	if wal := job.mirror.spec.Configuration.Wal; wal.Encryption != "" {
+		container.Env = append(container.Env,
+			corev1.EnvVar{Name: "RCLONE_CONFIG_MIRROR_SERVER_SIDE_ENCRYPTION", Value: string(wal.Encryption)})
+	}
 	if options.BandwidthLimit != "" {
 		container.Env = append(container.Env, corev1.EnvVar{Name: "RCLONE_BWLIMIT", Value: options.BandwidthLimit})
 	}
@@ -445,8 +428,27 @@ func pruneContainer(options Mirror, job mirrorJob) (corev1.Container, error) {
 	return container, nil
 }
 
-// jobContainer is what both containers have in common: they can write nowhere
-// but to /tmp.
+// jobPod is a pod that talks to no API server and runs as an ordinary user.
+func jobPod(user int64) corev1.PodSpec {
+	return corev1.PodSpec{
+		RestartPolicy:                corev1.RestartPolicyNever,
+		AutomountServiceAccountToken: pointer(false),
+		EnableServiceLinks:           pointer(false),
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot:   pointer(true),
+			RunAsUser:      pointer(user),
+			RunAsGroup:     pointer(user),
+			FSGroup:        pointer(user),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		Volumes: []corev1.Volume{{
+			Name:         "tmp",
+			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+		}},
+	}
+}
+
+// jobContainer can write nowhere but to /tmp.
 func jobContainer(name, image string, resources corev1.ResourceRequirements) corev1.Container {
 	return corev1.Container{
 		Name:                     name,

@@ -26,6 +26,12 @@ problem() {
 # entries lists "<size> <path>" of all objects below an rclone path.
 entries() { rclone lsf -R --fast-list --files-only --format sp --separator ' ' "$1"; }
 
+# transfer copies what may take long. Objects that are there already it leaves
+# alone, and complains when their size differs.
+transfer() {
+	rclone copy --size-only --immutable --stats 30s --stats-one-line --stats-log-level NOTICE "$@"
+}
+
 # catalogue prints "<id> <begin_wal> <end_wal> <segment size> <end time>" of the
 # finished backups among the backup.info files in a folder, newest first.
 catalogue() {
@@ -152,8 +158,7 @@ copy_base() { # server, selected backups
 		awk '{ print "+ /" $1 "/**" }' "$2"
 		echo '- *'
 	} >"$2.filter"
-	rclone copy --size-only --immutable --filter-from "$2.filter" \
-		"$ARCHIVE/$1/base" "$MIRROR/$1/base" ||
+	transfer --filter-from "$2.filter" "$ARCHIVE/$1/base" "$MIRROR/$1/base" ||
 		problem "$1: not all base backup data could be copied"
 }
 
@@ -178,7 +183,8 @@ mirror_server() {
 	entries "$MIRROR/$server/wals" >"$dir/wals.before"
 	: >"$dir/wals.new"
 	: >"$dir/wals.conflicts"
-	if [ -s "$dir/wanted" ]; then
+	# An archive that has lost its backups may be damaged in other ways, too.
+	if [ -s "$dir/archived" ]; then
 		select_wal "$dir/wanted" "$dir/wals.before" "$dir/wals.archive" "$dir/wals.conflicts" >"$dir/wals.new"
 	fi
 	if [ -s "$dir/wals.conflicts" ]; then
@@ -186,7 +192,7 @@ mirror_server() {
 			"for instance $(head -n 1 "$dir/wals.conflicts"); the mirror keeps what it has"
 	fi
 	if [ -s "$dir/wals.new" ]; then
-		rclone copy --files-from-raw "$dir/wals.new" "$ARCHIVE/$server/wals" "$MIRROR/$server/wals" ||
+		transfer --files-from-raw "$dir/wals.new" "$ARCHIVE/$server/wals" "$MIRROR/$server/wals" ||
 			problem "$server: not all WAL files could be copied"
 	fi
 
@@ -205,7 +211,7 @@ publish() { # server, folder
 	awk 'FILENAME == ARGV[1] { published[$1]; next } $2 == "ok" && !($1 in published) { print $1 "/backup.info" }' \
 		"$2/mirrored" "$2/verified" >"$2/publish"
 	[ -s "$2/publish" ] || return 0
-	rclone copy --size-only --immutable --files-from-raw "$2/publish" "$2/archive" "$MIRROR/$1/base"
+	rclone copy --immutable --files-from-raw "$2/publish" "$2/archive" "$MIRROR/$1/base"
 }
 
 # report says what restores from the mirror now.

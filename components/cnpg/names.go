@@ -31,10 +31,10 @@ const (
 
 	// B2Secret is the Kubernetes Secret, one in each namespace with databases,
 	// that holds the B2 key.
-	B2Secret = "b2-cnpg-credentials" //nolint:gosec // the name of a Secret, not a secret
+	B2Secret = "b2-cnpg-credentials"
 
 	// B2MirrorSecret holds the B2 key that may only read, if there is one.
-	B2MirrorSecret = "b2-cnpg-mirror-credentials" //nolint:gosec // the name of a Secret, not a secret
+	B2MirrorSecret = "b2-cnpg-mirror-credentials"
 
 	// accessKeyID and secretAccessKey are the keys of every credentials Secret.
 	accessKeyID     = "AWS_ACCESS_KEY_ID"

@@ -230,7 +230,8 @@ type Storage struct {
 // NewStorage makes the two buckets and the B2 key. It fails before it registers
 // anything when an argument is wrong, with all problems in one error.
 func NewStorage(ctx *pulumi.Context, name string, args *StorageArgs, opts ...pulumi.ResourceOption) (*Storage, error) {
-	if err := Join(fmt.Sprintf("storage %q", name), args.Validate(nil)); err != nil {
+	problems := checkObjectName(field.NewPath("name"), name, "the name of the storage, a prefix of what belongs to it")
+	if err := Join(fmt.Sprintf("storage %q", name), append(problems, args.Validate(nil)...)); err != nil {
 		return nil, err
 	}
 	storage := &Storage{args: args.withDefaults(), writers: map[string]string{}}

@@ -22,12 +22,12 @@ func Join(subject string, problems field.ErrorList) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	lines := make([]error, 0, len(problems)+1)
 	counted := "1 problem"
 	if len(problems) > 1 {
 		counted = fmt.Sprintf("%d problems", len(problems))
 	}
-	lines = append(lines, fmt.Errorf("%s has %s; nothing was created:", subject, counted))
+	lines := make([]error, 0, len(problems)+1)
+	lines = append(lines, fmt.Errorf("%s has %s, and nothing was created", subject, counted))
 	for _, problem := range problems {
 		lines = append(lines, fmt.Errorf("  - %w", problem))
 	}

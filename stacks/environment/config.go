@@ -54,11 +54,12 @@ func decode(key, value string, target any) field.ErrorList {
 		return nil
 	}
 	unknown, err := json.UnmarshalStrict([]byte(value), target)
-	var problems field.ErrorList
-	for _, problem := range append(unknown, err) {
-		if problem != nil {
-			problems = append(problems, decodeProblem(key, problem))
-		}
+	problems := make(field.ErrorList, 0, len(unknown)+1)
+	for _, problem := range unknown {
+		problems = append(problems, decodeProblem(key, problem))
+	}
+	if err != nil {
+		problems = append(problems, decodeProblem(key, err))
 	}
 	return problems
 }

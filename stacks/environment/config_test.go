@@ -490,9 +490,9 @@ func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 		"minio.bucket", "b2.region", "databases[0].schedule", "databases[0].spec.imageName",
 		"databases[0].spec.nonsense", "databases[0].recovery.source",
 	} {
-		assert.ErrorContains(t, err, "  - "+field)
+		require.ErrorContains(t, err, "  - "+field)
 	}
-	assert.ErrorContains(t, err, `environment "homelab" has`)
+	require.ErrorContains(t, err, `environment "homelab" has`)
 }
 
 func TestAGoodEnvironmentDeploys(t *testing.T) {
