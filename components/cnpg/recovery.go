@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	pgtime "github.com/cloudnative-pg/machinery/pkg/postgres/time"
 	"github.com/cloudnative-pg/machinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -157,6 +158,11 @@ func checkTargetTime(at *field.Path, targetTime string) field.ErrorList {
 		!strings.Contains(targetTime, ":") {
 		return field.ErrorList{field.Invalid(at, targetTime,
 			`has no offset and would be taken for UTC; say which, for instance "2026-01-15T12:00:00Z"`)}
+	}
+	if strings.HasSuffix(pgtime.ConvertToPostgresFormat(targetTime), "Z") {
+		// The operator rewrites RFC 3339 only, and PostgreSQL does not start with Z.
+		return field.ErrorList{field.Invalid(at, targetTime,
+			`has a Z that PostgreSQL would refuse; write it with a T, for instance "2026-01-15T12:00:00Z", or with +00`)}
 	}
 	return nil
 }

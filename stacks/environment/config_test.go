@@ -269,6 +269,10 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			recovery(map[string]any{"targetTime": "2026-01-15"}),
 			[]string{"databases[0].recovery.target.targetTime", "offset"},
 		},
+		"target time with a Z that PostgreSQL refuses": {
+			recovery(map[string]any{"targetTime": "2026-01-15 12:00:00Z"}),
+			[]string{"databases[0].recovery.target.targetTime", "PostgreSQL would refuse"},
+		},
 		"target time that is none": {
 			recovery(map[string]any{"targetTime": "yesterday"}),
 			[]string{"databases[0].recovery.target.targetTime", "is not a time"},
