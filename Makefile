@@ -17,7 +17,7 @@ help: ## Show this help
 	@echo "  STACK=<environment> chooses one of stacks/Pulumi.<environment>.yaml"
 
 ifeq ($(STACK),local)
-up: ## Deploy an environment; without STACK into the sandbox, which needs nothing
+up: ## Deploy an environment; without STACK into the sandbox
 	@$(SANDBOX) up
 preview: ## Show what up would change
 	@$(SANDBOX) preview
@@ -35,9 +35,21 @@ endif
 render: ## Write an environment's manifests to rendered/ without any credentials
 	@$(SANDBOX) render $(STACK)
 
-test: ## Run all tests that need nothing but Go: about 20 minutes the first time
+test: ## Run all tests that need nothing but Go
 	go test ./...
 	go -C tests test ./...
+
+acceptance: ## Try everything on a real API server with the real operators
+	go -C tests test -tags acceptance -count=1 -v -timeout 60m ./acceptance/
+
+restore-test: ## Restore from both copies with real PostgreSQL, barman and S3 (root)
+	go -C tests test -tags restore -count=1 -v -timeout 60m ./restore/...
+
+e2e: ## Live through everything on a real node (root, E2E_DISPOSABLE_MACHINE=1)
+	go -C tests test -tags e2e -count=1 -p 1 -v -timeout 90m ./node ./e2e
+
+bench: ## Measure compile and engine cost beside programs without the component
+	go -C tests run ./bench
 
 check: ## Check formatting, vet, lint, tidiness and generated code
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then \
@@ -54,4 +66,4 @@ generate: ## Generate the B2 SDK again from components/b2/schema.json
 	go generate ./components/b2
 
 clean: ## Delete the sandbox, rendered manifests and built tools
-	rm -rf .sandbox rendered tests/tools/.bin
+	rm -rf .sandbox rendered tests/tools/.bin tests/node/.images

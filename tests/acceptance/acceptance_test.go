@@ -1,0 +1,45 @@
+//go:build acceptance
+
+// Package acceptance runs what this project makes against a real API server
+// with the real CloudNativePG operator and the real Barman Cloud plugin's
+// operator. There is no node: nothing becomes a pod.
+package acceptance
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
+)
+
+// suite is what the tests share.
+type suite struct {
+	plane *controlplane.ControlPlane
+}
+
+func TestAcceptance(t *testing.T) {
+	plane, err := controlplane.Start(t.Context(), t.Output())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			var tails bytes.Buffer
+			plane.Tails(&tails, 25)
+			t.Log(tails.String())
+		}
+		plane.Stop()
+	})
+	s := &suite{plane: plane}
+	t.Run("seed", s.testSeed)
+	t.Run("verdicts", s.testVerdicts)
+	t.Run("programs", s.testPrograms)
+	t.Run("day two", s.testDayTwo)
+	t.Run("adopt", s.testAdopt)
+}
+
+// describe names an object in messages.
+func describe(kind, namespace, name string) string {
+	return fmt.Sprintf("%s %s/%s", kind, namespace, name)
+}

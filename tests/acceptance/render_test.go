@@ -1,0 +1,88 @@
+//go:build acceptance
+
+package acceptance
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/stacks/environment"
+)
+
+// storageConfig is the storage of every environment that these tests make up.
+const storageConfig = `
+b2:        {bucket: acceptance-cnpg-b2, region: us-west-002}
+minio:     {bucket: acceptance-postgres-backups, endpoint: "https://nas.example.org:9000", secret: minio-credentials}
+bitwarden: {store: bitwarden-backend, item: acceptance-b2}
+`
+
+// render runs the program of the environments with one database and returns the
+// Kubernetes objects that it would register, or its refusal.
+func render(t *testing.T, database map[string]any) ([]*unstructured.Unstructured, error) {
+	t.Helper()
+	var keys map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(storageConfig), &keys))
+	keys["databases"] = []any{database}
+	config := map[string]string{}
+	for key, value := range keys {
+		encoded, err := json.Marshal(value)
+		require.NoError(t, err)
+		config["cnpg-backup:"+key] = string(encoded)
+	}
+	recorder := &recorder{}
+	err := pulumi.RunErr(environment.Deploy,
+		pulumi.WithMocks("cnpg-backup", "acceptance", recorder),
+		func(info *pulumi.RunInfo) { info.Config = config })
+	return recorder.objects, err
+}
+
+// recorder is a Pulumi engine that only keeps the Kubernetes objects.
+type recorder struct {
+	mu      sync.Mutex
+	objects []*unstructured.Unstructured
+}
+
+// NewResource implements pulumi.MockResourceMonitor.
+func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	if strings.HasPrefix(args.TypeToken, "kubernetes:") {
+		// Only JSON's own types are left, as an API server would get them.
+		encoded, err := json.Marshal(args.Inputs.Mappable())
+		if err != nil {
+			return "", nil, err
+		}
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(encoded); err != nil {
+			return "", nil, fmt.Errorf("%s: %w", args.Name, err)
+		}
+		r.mu.Lock()
+		r.objects = append(r.objects, object)
+		r.mu.Unlock()
+	}
+	return args.Name + "-id", args.Inputs, nil
+}
+
+// Call implements pulumi.MockResourceMonitor.
+func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	return args.Args, nil
+}
+
+// find returns the object of a kind, the first in order if there are several.
+func find(t *testing.T, objects []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {
+	t.Helper()
+	for _, object := range objects {
+		if object.GetKind() == kind && object.GetName() == name {
+			return object.DeepCopy()
+		}
+	}
+	require.Failf(t, "not rendered", "no %s %s among %d objects", kind, name, len(objects))
+	return nil
+}

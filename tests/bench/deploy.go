@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
+)
+
+// repetitions is how often each deployment is measured.
+const repetitions = 3
+
+// deployment is what it costs to deploy a program.
+type deployment struct {
+	resources int
+	// up and again are seconds: of the first deployment and of one that changes
+	// nothing.
+	up, again float64
+	// upMemory and againMemory are those of Pulumi and the program together.
+	upMemory, againMemory int64
+}
+
+// subject is a program to measure.
+type subject struct {
+	project string
+	config  map[string]any
+	binary  string
+}
+
+// deploy measures a subject several times and takes the medians. The second
+// result are the objects of the last time.
+func (s subject) deploy(ctx context.Context) (deployment, []map[string]any, error) {
+	var runs []deployment
+	var objects []map[string]any
+	for range repetitions {
+		run, made, err := s.once(ctx)
+		if err != nil {
+			return deployment{}, nil, err
+		}
+		runs, objects = append(runs, run), made
+	}
+	return deployment{
+		resources:   runs[0].resources,
+		up:          median(runs, func(d deployment) float64 { return d.up }),
+		again:       median(runs, func(d deployment) float64 { return d.again }),
+		upMemory:    median(runs, func(d deployment) int64 { return d.upMemory }),
+		againMemory: median(runs, func(d deployment) int64 { return d.againMemory }),
+	}, objects, nil
+}
+
+func median[T int64 | float64](runs []deployment, of func(deployment) T) T {
+	values := make([]T, 0, len(runs))
+	for _, run := range runs {
+		values = append(values, of(run))
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+func (s subject) once(ctx context.Context) (result deployment, objects []map[string]any, err error) {
+	folder, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return result, nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	box, err := sandbox.Start(ctx, sandbox.Options{
+		Project: s.project, Stack: "bench", Config: s.config, Dir: folder, Binary: s.binary, Progress: os.Stderr,
+	})
+	if err != nil {
+		return result, nil, err
+	}
+	defer box.Close()
+	box.Quiet()
+	// The first command for a stack also makes it.
+	if _, err := box.Outputs(ctx); err != nil {
+		return result, nil, err
+	}
+	var steps int
+	if steps, result.up, result.upMemory, err = timed(ctx, box.Up); err != nil {
+		return result, nil, err
+	}
+	result.resources = steps
+	if steps, result.again, result.againMemory, err = timed(ctx, box.Up); err != nil {
+		return result, nil, err
+	}
+	if steps > 0 {
+		return result, nil, fmt.Errorf("%s: a second up changed %d resources", s.project, steps)
+	}
+	objects, err = box.Objects()
+	return result, objects, err
+}
+
+func timed(ctx context.Context, run func(context.Context, ...string) (*sandbox.Result, error),
+) (steps int, seconds float64, memory int64, err error) {
+	start := time.Now()
+	stop := watch(ctx, os.Getpid())
+	result, err := run(ctx)
+	memory, seconds = stop(), time.Since(start).Seconds()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	return len(result.Changes), seconds, memory, nil
+}
+
+// environment is the stack program with a number of databases.
+func environment(root, temporary string, databases int) subject {
+	entries := make([]any, 0, databases)
+	for i := range databases {
+		entries = append(entries, map[string]any{
+			"name": fmt.Sprintf("db%03d", i), "namespace": "apps",
+			"spec": map[string]any{
+				"instances": 1,
+				"imageName": "ghcr.io/cloudnative-pg/postgresql:17.7",
+				"storage":   map[string]any{"size": "5Gi"},
+			},
+		})
+	}
+	return subject{
+		project: root,
+		binary:  filepath.Join(temporary, "environment"),
+		config: map[string]any{
+			"cnpg-backup:b2":        map[string]any{"bucket": "bench-cnpg-b2", "region": "us-west-002"},
+			"cnpg-backup:minio":     map[string]any{"bucket": "bench-postgres-backups", "endpoint": "https://nas.example.org:9000", "secret": "minio"},
+			"cnpg-backup:bitwarden": map[string]any{"store": "bitwarden-backend", "item": "b2"},
+			"cnpg-backup:databases": entries,
+		},
+	}
+}
+
+// byHand is the program that registers the same objects without the component.
+func byHand(temporary string, objects []map[string]any) (subject, error) {
+	file := filepath.Join(temporary, "objects.json")
+	content, err := json.Marshal(objects)
+	if err != nil {
+		return subject{}, err
+	}
+	return subject{
+		project: filepath.Join("bench", "byhand"),
+		binary:  filepath.Join(temporary, "byhand"),
+		config:  map[string]any{"byhand:objects": file},
+	}, os.WriteFile(file, content, 0o600)
+}

@@ -1,0 +1,100 @@
+// Command bench measures what the component costs: to compile, beside an empty
+// Pulumi program, and to deploy, beside a program that registers the same
+// resources by hand. It is to be run in the folder tests.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	if err := compilations(ctx); err != nil {
+		return err
+	}
+	return deployments(ctx)
+}
+
+func compilations(ctx context.Context) error {
+	progress("compiling an empty Pulumi program from an empty cache")
+	empty, err := compile(ctx, filepath.Join("bench", "empty"))
+	if err != nil {
+		return err
+	}
+	progress("compiling the stack program from an empty cache")
+	stacks, err := compile(ctx, filepath.Join("..", "stacks"))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("Compile from an empty cache, %d cores %20s %13s\n", runtime.NumCPU(), "largest", "all processes")
+	fmt.Printf("%-24s %9s %20s %13s\n", "", "seconds", "process, MB", "together, MB")
+	for _, row := range []struct {
+		name string
+		compilation
+	}{{"empty Pulumi program", empty}, {"stack program", stacks}} {
+		fmt.Printf("  %-22s %9.1f %20d %13d\n", row.name, row.seconds, megabytes(row.largest), megabytes(row.all))
+	}
+	fmt.Printf("  %-22s %9.2f %20.2f %13.2f\n\n", "ratio", stacks.seconds/empty.seconds,
+		ratio(stacks.largest, empty.largest), ratio(stacks.all, empty.all))
+	return nil
+}
+
+func deployments(ctx context.Context) (err error) {
+	temporary, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
+	fmt.Printf("Deploy to the sandbox, medians of %d %16s %17s\n", repetitions, "up", "up, no changes")
+	fmt.Printf("%-15s%-10s %9s %9s %7s %9s %7s\n", "", "", "resources", "seconds", "MB", "seconds", "MB")
+	for _, databases := range []int{1, 10, 100} {
+		progress(fmt.Sprintf("deploying %d databases with the component and by hand", databases))
+		component, objects, err := environment("..", temporary, databases).deploy(ctx)
+		if err != nil {
+			return err
+		}
+		raw, err := byHand(temporary, objects)
+		if err != nil {
+			return err
+		}
+		hand, _, err := raw.deploy(ctx)
+		if err != nil {
+			return err
+		}
+		row(fmt.Sprintf("%d database(s)", databases), "component", component)
+		row("", "by hand", hand)
+		fmt.Printf("%-15s%-10s %9s %9.2f %7.2f %9.2f %7.2f\n", "", "ratio", "", component.up/hand.up,
+			ratio(component.upMemory, hand.upMemory), component.again/hand.again,
+			ratio(component.againMemory, hand.againMemory))
+	}
+	fmt.Println("\nMemory of a deployment is that of Pulumi and the program together; the\n" +
+		"component's resources include the components themselves.")
+	return nil
+}
+
+func row(name, program string, d deployment) {
+	fmt.Printf("%-15s%-10s %9d %9.1f %7d %9.1f %7d\n", name, program, d.resources,
+		d.up, megabytes(d.upMemory), d.again, megabytes(d.againMemory))
+}
+
+func progress(what string) { fmt.Fprintln(os.Stderr, "... "+what) }
+
+func megabytes(bytes int64) int64 { return bytes / 1_000_000 }
+
+func ratio(a, b int64) float64 { return float64(a) / float64(b) }

@@ -1,0 +1,53 @@
+// Command lint builds the pinned golangci-lint, if it is not there yet, and
+// runs it in every module folder that it is given:
+//
+//	go -C tests run ./cmd/lint .. .
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lint:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, modules []string) error {
+	if len(modules) == 0 {
+		return errors.New("give the module folders to lint, for instance \".. .\"")
+	}
+	linter, err := tools.GolangciLint().Build(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, module := range modules {
+		fmt.Fprintln(os.Stderr, "golangci-lint in", module)
+		if err := lint(ctx, linter, module); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", module, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func lint(ctx context.Context, linter, module string) error {
+	cmd := exec.CommandContext(ctx, linter, "run", "--allow-serial-runners")
+	cmd.Dir = module
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd.Run()
+}

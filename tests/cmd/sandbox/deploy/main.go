@@ -1,0 +1,203 @@
+// Command deploy deploys an environment with the real Pulumi engine to stand-ins
+// for Kubernetes, Backblaze B2 and MinIO, on this machine alone.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
+)
+
+const usage = `Usage: sandbox [--project DIR] COMMAND
+
+Commands:
+  up [STACK]           deploy the environment to the sandbox (default: local)
+  preview [STACK]      show what up would change
+  destroy [STACK]      delete what up has deployed
+  render STACK [DIR]   write the environment's manifests to DIR/STACK
+                       (default: rendered)
+
+Flags:
+  --project DIR        the folder with Pulumi.yaml (default: ..)
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stopped := ctx.Err() != nil
+	stop()
+	switch {
+	case err == nil:
+	case stopped:
+		fmt.Fprintln(os.Stderr, "Stopped. Run the same command again to go on.")
+		os.Exit(1)
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Print(usage)
+	default:
+		fmt.Fprintln(os.Stderr, explain(err))
+		os.Exit(1)
+	}
+}
+
+// explain leaves out what Pulumi has shown already.
+func explain(err error) string {
+	var failed *sandbox.Error
+	if errors.As(err, &failed) && failed.Command != "render" {
+		return fmt.Sprintf("pulumi %s failed; the reason is above.", failed.Command)
+	}
+	return "error: " + err.Error()
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("sandbox", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	project := flags.String("project", "..", "")
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("%w\n\n%s", err, usage)
+	}
+	root, err := filepath.Abs(*project)
+	if err != nil {
+		return err
+	}
+	c := command{root: root, out: out}
+	switch name := flags.Arg(0); name {
+	case "up":
+		return c.up(ctx, or(flags.Arg(1), "local"))
+	case "preview":
+		return c.preview(ctx, or(flags.Arg(1), "local"))
+	case "destroy":
+		return c.destroy(ctx, or(flags.Arg(1), "local"))
+	case "render":
+		if flags.Arg(1) == "" {
+			return fmt.Errorf("render which environment?\n\n%s", usage)
+		}
+		return c.render(ctx, flags.Arg(1), or(flags.Arg(2), filepath.Join(root, "rendered")))
+	case "":
+		return flag.ErrHelp
+	default:
+		return fmt.Errorf("there is no command %q\n\n%s", name, usage)
+	}
+}
+
+func or(given, otherwise string) string {
+	if given == "" {
+		return otherwise
+	}
+	return given
+}
+
+// command runs for the project in root.
+type command struct {
+	root string
+	out  io.Writer
+}
+
+func (c command) options(stack string) sandbox.Options {
+	return sandbox.Options{
+		Project:  c.root,
+		Stack:    stack,
+		Dir:      filepath.Join(c.root, ".sandbox", stack),
+		Binary:   filepath.Join(c.root, ".sandbox", "program"),
+		Progress: c.out,
+	}
+}
+
+func (c command) start(ctx context.Context, stack string) (*sandbox.Sandbox, error) {
+	if err := c.known(stack); err != nil {
+		return nil, err
+	}
+	return sandbox.Start(ctx, c.options(stack))
+}
+
+// known finds out early that a stack's name is misspelt.
+func (c command) known(stack string) error {
+	pattern := filepath.Join(c.root, "stacks", "Pulumi.%s.yaml")
+	if _, err := os.Stat(fmt.Sprintf(pattern, stack)); err == nil {
+		return nil
+	}
+	files, err := filepath.Glob(fmt.Sprintf(pattern, "*"))
+	if err != nil {
+		return err
+	}
+	message := fmt.Sprintf("there is no environment %q; these have a file in stacks/:", stack)
+	for _, file := range files {
+		name := filepath.Base(file)
+		message += " " + name[len("Pulumi."):len(name)-len(".yaml")]
+	}
+	return errors.New(message)
+}
+
+func (c command) up(ctx context.Context, stack string) error {
+	box, err := c.start(ctx, stack)
+	if err != nil {
+		return err
+	}
+	defer box.Close()
+	// The first time everything is new: a diff would only show all of it.
+	var args []string
+	if _, err := os.Stat(box.StateFile()); err == nil {
+		args = append(args, "--diff")
+	}
+	if _, err := box.Up(ctx, args...); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, `Environment %q is up in the sandbox; nothing has left this machine.
+  manifests: %s
+  state:     %s
+Next: change stacks/Pulumi.%s.yaml and run this again to see the difference.
+`, stack, c.relative(box.Manifests()), c.relative(box.StateFile()), stack)
+	return nil
+}
+
+func (c command) preview(ctx context.Context, stack string) error {
+	box, err := c.start(ctx, stack)
+	if err != nil {
+		return err
+	}
+	defer box.Close()
+	_, err = box.Preview(ctx, "--diff")
+	return err
+}
+
+func (c command) destroy(ctx context.Context, stack string) error {
+	box, err := c.start(ctx, stack)
+	if err != nil {
+		return err
+	}
+	defer box.Close()
+	_, err = box.Destroy(ctx)
+	return err
+}
+
+func (c command) render(ctx context.Context, stack, folder string) error {
+	if err := c.known(stack); err != nil {
+		return err
+	}
+	folder = filepath.Join(folder, stack)
+	files, err := sandbox.Render(ctx, c.options(stack), folder)
+	if failed := (*sandbox.Error)(nil); errors.As(err, &failed) {
+		failed.Command = "render"
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "Rendered %d manifests of environment %q into %s.\n"+
+		"Values of Secrets are not in them: Pulumi alone has those.\n", len(files), stack, c.relative(folder))
+	return nil
+}
+
+// relative shortens a path for a person in the project's folder.
+func (c command) relative(path string) string {
+	if short, err := filepath.Rel(c.root, path); err == nil && filepath.IsLocal(short) {
+		return short
+	}
+	return path
+}

@@ -1,0 +1,147 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+)
+
+// loopback is the only address that anything here listens on, with one
+// exception: the CloudNativePG operator has no option for its webhooks' address.
+const loopback = "127.0.0.1"
+
+func (c *ControlPlane) etcdSocket() string { return filepath.Join(c.dir, "etcd.sock") }
+
+func (c *ControlPlane) startEtcd(ctx context.Context) error {
+	client, peer := "unix://"+c.etcdSocket(), "unix://"+filepath.Join(c.dir, "peer.sock")
+	// The advertised addresses have to have a host; with one member nobody
+	// uses them.
+	const nobody = "http://localhost:1"
+	return c.run(ctx, process.Command{Name: "etcd", Path: c.programs.etcd, Args: []string{
+		"--data-dir=" + filepath.Join(c.dir, "etcd"),
+		"--listen-client-urls=" + client, "--advertise-client-urls=" + nobody,
+		"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + nobody,
+		"--initial-cluster=default=" + nobody,
+		"--unsafe-no-fsync", "--log-level=warn",
+	}}, func(ctx context.Context) error {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.etcdSocket())
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+func (c *ControlPlane) startAPIServer(ctx context.Context) error {
+	port, err := freePort(ctx)
+	if err != nil {
+		return err
+	}
+	c.server = "https://" + net.JoinHostPort(loopback, strconv.Itoa(port))
+	args, err := c.apiServerArgs(port)
+	if err != nil {
+		return err
+	}
+	if c.admin, err = c.clientFor("admin", "system:masters"); err != nil {
+		return err
+	}
+	if c.client, err = NewClient(c.admin); err != nil {
+		return err
+	}
+	discovery, err := kubernetes.NewForConfig(c.admin)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, process.Command{Name: "apiserver", Path: c.programs.apiServer, Args: args}, func(ctx context.Context) error {
+		return discovery.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	})
+}
+
+func (c *ControlPlane) apiServerArgs(port int) ([]string, error) {
+	pair, err := c.authority.Issue(pki.Subject{Name: "kube-apiserver", Hosts: []string{loopback, "localhost"}})
+	if err != nil {
+		return nil, err
+	}
+	cert, key, err := c.writePair("apiserver", pair)
+	if err != nil {
+		return nil, err
+	}
+	clients, err := c.write("clients.crt", c.authority.Cert())
+	if err != nil {
+		return nil, err
+	}
+	_, accounts, err := pki.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	accountKey, err := c.write("accounts.key", accounts)
+	if err != nil {
+		return nil, err
+	}
+	return []string{
+		"--etcd-servers=unix://" + c.etcdSocket(),
+		"--bind-address=" + loopback, "--secure-port=" + strconv.Itoa(port),
+		"--advertise-address=" + loopback, "--endpoint-reconciler-type=none",
+		"--tls-cert-file=" + cert, "--tls-private-key-file=" + key, "--client-ca-file=" + clients,
+		"--authorization-mode=RBAC", "--anonymous-auth=false",
+		// Nobody here makes the default service account that it waits for.
+		"--disable-admission-plugins=ServiceAccount",
+		"--service-account-issuer=" + c.server,
+		"--service-account-key-file=" + accountKey, "--service-account-signing-key-file=" + accountKey,
+		"--service-cluster-ip-range=10.96.0.0/16",
+	}, nil
+}
+
+// clientFor returns the configuration of a client whose certificate names the
+// user and its groups.
+func (c *ControlPlane) clientFor(user string, groups ...string) (*rest.Config, error) {
+	pair, err := c.authority.Issue(pki.Subject{Name: user, Groups: groups})
+	if err != nil {
+		return nil, err
+	}
+	return &rest.Config{
+		Host:            c.server,
+		TLSClientConfig: rest.TLSClientConfig{CAData: c.authority.Cert(), CertData: pair.Cert, KeyData: pair.Key},
+		// The client's own limit is made for a shared server.
+		QPS: 200, Burst: 400,
+		Timeout: time.Minute,
+	}, nil
+}
+
+// writeKubeconfig writes the client's configuration for a process to read.
+func (c *ControlPlane) writeKubeconfig(name string, client *rest.Config) (string, error) {
+	path := filepath.Join(c.dir, name+".kubeconfig")
+	config := clientcmdapi.NewConfig()
+	config.Clusters[name] = &clientcmdapi.Cluster{Server: client.Host, CertificateAuthorityData: client.CAData}
+	config.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: client.CertData, ClientKeyData: client.KeyData}
+	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
+	config.CurrentContext = name
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		return "", fmt.Errorf("write the kubeconfig of %s: %w", name, err)
+	}
+	return path, os.Chmod(path, 0o600)
+}
+
+// freePort returns a port that was free a moment ago. The kernel does not hand
+// it out again soon; should another process take it, the one that was to have it
+// says so and the start fails.
+func freePort(ctx context.Context) (int, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(loopback, "0"))
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}

@@ -1,0 +1,141 @@
+// Package controlplane runs a Kubernetes control plane without nodes: etcd, the
+// API server, and the operators of CloudNativePG and of its Barman Cloud plugin,
+// each the real program and a child process on loopback. Nothing that it is
+// asked for ever becomes a pod.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+)
+
+// readyWithin is how long one process may take until it answers.
+const readyWithin = 2 * time.Minute
+
+// ControlPlane is a running control plane.
+type ControlPlane struct {
+	programs  programs
+	dir       string
+	authority *pki.Authority
+	server    string
+	admin     *rest.Config
+	client    *Client
+	processes []*process.Process
+}
+
+// Start builds the programs that are not built yet, starts them and returns
+// when the operators answer. The caller stops what it returns. On an error
+// nothing is left running.
+func Start(ctx context.Context, progress io.Writer) (*ControlPlane, error) {
+	programs, err := build(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	// Short: a socket's path has at most 107 characters.
+	dir, err := os.MkdirTemp("", "controlplane-")
+	if err != nil {
+		return nil, fmt.Errorf("start the control plane: %w", err)
+	}
+	c := &ControlPlane{dir: dir, programs: programs}
+	if err := c.start(ctx, progress); err != nil {
+		c.Stop()
+		return nil, fmt.Errorf("start the control plane: %w", err)
+	}
+	return c, nil
+}
+
+func (c *ControlPlane) start(ctx context.Context, progress io.Writer) error {
+	var err error
+	if c.authority, err = pki.NewAuthority("control plane"); err != nil {
+		return err
+	}
+	begin := time.Now()
+	steps := []struct {
+		what string
+		run  func(context.Context) error
+	}{
+		{"etcd", c.startEtcd},
+		{"the API server", c.startAPIServer},
+		{"the operators' types", c.installTypes},
+		{"the Barman Cloud plugin's operator", c.startPlugin},
+		{"the CloudNativePG operator", c.startOperator},
+	}
+	for _, step := range steps {
+		if err := step.run(ctx); err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(progress, "%s: up after %.1f s\n", step.what, time.Since(begin).Seconds())
+	}
+	return nil
+}
+
+// Admin returns a copy of the configuration of a client that may do everything.
+func (c *ControlPlane) Admin() *rest.Config { return rest.CopyConfig(c.admin) }
+
+// Client reads and writes objects as the administrator.
+func (c *ControlPlane) Client() *Client { return c.client }
+
+// Log returns what the named process ("cnpg", "plugin", "apiserver", "etcd")
+// has said.
+func (c *ControlPlane) Log(name string) ([]byte, error) {
+	for _, p := range c.processes {
+		if p.Name() == name {
+			return p.Log()
+		}
+	}
+	return nil, fmt.Errorf("no process %q: have etcd, apiserver, plugin and cnpg", name)
+}
+
+// Tails writes the end of every process's log.
+func (c *ControlPlane) Tails(w io.Writer, lines int) {
+	for _, p := range c.processes {
+		_, _ = fmt.Fprintf(w, "--- %s ---\n%s\n", p.Name(), p.Tail(lines))
+	}
+}
+
+// Stop ends the processes, the youngest first, and removes their files.
+func (c *ControlPlane) Stop() {
+	for i := len(c.processes) - 1; i >= 0; i-- {
+		c.processes[i].Stop()
+	}
+	_ = os.RemoveAll(c.dir)
+}
+
+// run starts a process and waits until it is ready.
+func (c *ControlPlane) run(ctx context.Context, command process.Command, ready func(context.Context) error) error {
+	command.Dir = c.dir
+	p, err := process.Start(command)
+	if err != nil {
+		return err
+	}
+	c.processes = append(c.processes, p)
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	return p.WaitReady(ctx, ready)
+}
+
+// write puts a file into the control plane's folder and returns its path.
+func (c *ControlPlane) write(name string, content []byte) (string, error) {
+	path := filepath.Join(c.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", err
+	}
+	return path, os.WriteFile(path, content, 0o600)
+}
+
+// writePair puts a certificate and its key into the control plane's folder.
+func (c *ControlPlane) writePair(name string, pair pki.Pair) (cert, key string, err error) {
+	cert, certErr := c.write(name+".crt", pair.Cert)
+	key, keyErr := c.write(name+".key", pair.Key)
+	return cert, key, errors.Join(certErr, keyErr)
+}

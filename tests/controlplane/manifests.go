@@ -1,0 +1,146 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+)
+
+// programs are the binaries, and the folders of the modules whose manifests
+// belong to them.
+type programs struct {
+	etcd, apiServer, operator, plugin string
+	operatorSource, pluginSource      string
+}
+
+func build(ctx context.Context, progress io.Writer) (programs, error) {
+	var p programs
+	for _, tool := range []struct {
+		tools.Tool
+		binary, source *string
+	}{
+		{tools.Etcd(), &p.etcd, nil},
+		{tools.KubeAPIServer(), &p.apiServer, nil},
+		{tools.CloudNativePG(), &p.operator, &p.operatorSource},
+		{tools.BarmanCloudPlugin(), &p.plugin, &p.pluginSource},
+	} {
+		var err error
+		if *tool.binary, err = tool.Build(ctx, progress); err != nil {
+			return programs{}, err
+		}
+		if tool.source == nil {
+			continue
+		}
+		if *tool.source, err = tool.Source(ctx); err != nil {
+			return programs{}, err
+		}
+	}
+	return p, nil
+}
+
+// installTypes makes the API server know the operators' types.
+func (c *ControlPlane) installTypes(ctx context.Context) error {
+	files, err := crds.Files(ctx)
+	if err != nil {
+		return err
+	}
+	var types []*unstructured.Unstructured
+	for _, file := range files {
+		objects, err := ReadManifests(file)
+		if err != nil {
+			return err
+		}
+		types = append(types, objects...)
+	}
+	if err := c.client.Apply(ctx, types...); err != nil {
+		return err
+	}
+	for _, object := range types {
+		if err := c.established(ctx, object.GetName()); err != nil {
+			return err
+		}
+	}
+	return c.client.Apply(ctx, namespace(operatorNamespace))
+}
+
+// established waits until the API server serves a type.
+func (c *ControlPlane) established(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	kind := schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
+	for {
+		object, err := c.client.Get(ctx, kind, "", name)
+		if err != nil {
+			return err
+		}
+		conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
+		if err != nil {
+			return err
+		}
+		for _, condition := range conditions {
+			if condition, ok := condition.(map[string]any); ok && condition["type"] == "Established" && condition["status"] == "True" {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the type %s is not served: %w", name, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// install applies files of a module.
+func (c *ControlPlane) install(ctx context.Context, source string, files ...string) error {
+	for _, file := range files {
+		objects, err := ReadManifests(filepath.Join(source, file))
+		if err != nil {
+			return err
+		}
+		if err := c.client.Apply(ctx, objects...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadManifests reads the objects of a YAML file.
+func ReadManifests(path string) ([]*unstructured.Unstructured, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var objects []*unstructured.Unstructured
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(&object.Object)
+		if errors.Is(err, io.EOF) {
+			return objects, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		if len(object.Object) > 0 {
+			objects = append(objects, object)
+		}
+	}
+}
+
+func namespace(name string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name},
+	}}
+}

@@ -1,0 +1,121 @@
+// Package process runs child processes that end with the test that started
+// them, and keeps what they say.
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// grace is how long a process may take to end after it was asked to.
+const grace = 10 * time.Second
+
+// Command says what to run.
+type Command struct {
+	// Name is what messages and the log file call the process.
+	Name string
+	// Path is the program's file.
+	Path string
+	Args []string
+	// Env is added to nothing: the process inherits no environment.
+	Env []string
+	// Dir is the folder that it runs in and that its log lies in.
+	Dir string
+}
+
+// Process is a running child process.
+type Process struct {
+	name string
+	log  string
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+// Start runs the command. Everything that it starts in its turn belongs to its
+// process group, and the kernel ends it if this process ends before Stop.
+func Start(command Command) (*Process, error) {
+	log := filepath.Join(command.Dir, command.Name+".log")
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", command.Name, err)
+	}
+	defer func() { _ = file.Close() }()
+	//nolint:noctx // The process outlives the call; Stop ends it.
+	cmd := exec.Command(command.Path, command.Args...)
+	cmd.Env, cmd.Dir = append([]string{}, command.Env...), command.Dir
+	cmd.Stdout, cmd.Stderr = file, file
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", command.Name, err)
+	}
+	p := &Process{name: command.Name, log: log, cmd: cmd, done: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// PID is the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Name is the name of the command.
+func (p *Process) Name() string { return p.name }
+
+// WaitReady calls ready until it succeeds. It fails with the process's log when
+// the process ends first or when the context does.
+func (p *Process) WaitReady(ctx context.Context, ready func(context.Context) error) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s ended (%s) before it was ready; its log ends with\n%s", p.name, p.cmd.ProcessState, p.Tail(40))
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w; its log ends with\n%s", p.name, errors.Join(ctx.Err(), err), p.Tail(40))
+		case <-tick.C:
+		}
+	}
+}
+
+// Tail returns the last lines of the log.
+func (p *Process) Tail(lines int) string {
+	content, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	all := bytes.Split(bytes.TrimRight(content, "\n"), []byte("\n"))
+	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
+}
+
+// Log returns everything that the process has said.
+func (p *Process) Log() ([]byte, error) { return os.ReadFile(p.log) }
+
+// Stop asks the process group to end, kills it after a while and returns when
+// the process is gone. It may be called twice.
+func (p *Process) Stop() {
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(grace):
+	}
+	p.signal(syscall.SIGKILL)
+	<-p.done
+}
+
+// signal reaches what the process has started too. A group that is gone
+// already is what is wanted.
+func (p *Process) signal(signal syscall.Signal) {
+	_ = syscall.Kill(-p.cmd.Process.Pid, signal)
+}

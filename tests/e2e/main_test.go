@@ -1,0 +1,56 @@
+//go:build e2e
+
+// Package e2e lets databases live on a real node: deployed by the real Pulumi
+// engine from stack configuration, run by the real operators, backed up, lost
+// and restored.
+//
+// External Secrets does not run: the tests make the Secrets that it would. The
+// buckets are made by the tests, too; the Pulumi providers of B2, MinIO and
+// Kubernetes are the sandbox's stand-ins, of which the last one applies to the
+// real API server.
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/node"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox/program"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+)
+
+// project is the folder with Pulumi.yaml.
+const project = "../.."
+
+// kubeconfigVariable names the kubeconfig of a cluster to test on, with both
+// operators installed, instead of a node of the tests' own.
+const kubeconfigVariable = "E2E_KUBECONFIG"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(kubeconfigVariable) != "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(node.Main(prepare, m.Run))
+}
+
+// prepare does what takes the network: within the site there is none.
+func prepare(ctx context.Context, progress io.Writer) error {
+	for _, tool := range []tools.Tool{tools.Minio(), tools.Pulumi()} {
+		if _, err := tool.Build(ctx, progress); err != nil {
+			return err
+		}
+	}
+	dir, err := os.MkdirTemp("", "e2e-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := program.Compile(ctx, progress, filepath.Join(project, "stacks"), filepath.Join(dir, "program")); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"context"
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+)
+
+// world is a homelab: a cluster, a NAS, a store that stands for Backblaze B2,
+// and a stack configuration.
+type world struct {
+	*cluster
+
+	b2, nas *lab.Store
+	box     *sandbox.Sandbox
+	// databases is what a user edits: the key "databases" of the stack.
+	databases []entry
+}
+
+// entry is one database of the stack configuration.
+type entry map[string]any
+
+func (e entry) name() string      { return e["name"].(string) }
+func (e entry) namespace() string { return e["namespace"].(string) }
+func (e entry) cluster() string   { return e.name() + "-postgresql" }
+func (e entry) spec() entry       { return e["spec"].(entry) }
+
+// newWorld makes both stores and a cluster.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{cluster: newCluster(t)}
+	w.b2 = newStore(t, w.host, "e2e-offsite", lab.StoreOptions{Versioned: true, Encrypting: true})
+	w.nas = newNAS(t, w.host)
+	w.useCluster(t)
+	return w
+}
+
+// newStore starts an S3 server that outlives nodes.
+func newStore(t *testing.T, host, bucket string, options lab.StoreOptions) *lab.Store {
+	t.Helper()
+	var err error
+	options.Host = host
+	options.Program, err = tools.Minio().Build(t.Context(), os.Stdout)
+	require.NoError(t, err)
+	store, err := lab.NewStore(t.Context(), t.TempDir(), bucket, options)
+	require.NoError(t, err)
+	t.Cleanup(store.Stop)
+	return store
+}
+
+func newNAS(t *testing.T, host string) *lab.Store {
+	t.Helper()
+	return newStore(t, host, "e2e-nas", lab.StoreOptions{})
+}
+
+// namespaces are those of the tests.
+func namespaces() []string { return []string{"e2e-apps", "e2e-office", "e2e-vault"} }
+
+// deleteNamespaces leaves a cluster as the tests found it.
+func (w *world) deleteNamespaces(t *testing.T) {
+	t.Helper()
+	for _, namespace := range namespaces() {
+		w.delete(t, schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, "", namespace)
+	}
+}
+
+// useCluster makes what a stack wants to find in the cluster, and begins a stack
+// without any state.
+func (w *world) useCluster(t *testing.T) {
+	t.Helper()
+	for _, namespace := range namespaces() {
+		require.NoError(t, w.client.Apply(t.Context(), object("v1", "Namespace", "", namespace, nil)))
+		w.putSecret(t, namespace, "nas-credentials", w.nas)
+		// External Secrets would make this one of what Bitwarden holds.
+		w.putSecret(t, namespace, "b2-cnpg-credentials", w.b2)
+	}
+	var err error
+	w.box, err = sandbox.Start(t.Context(), sandbox.Options{
+		Project: project, Stack: "e2e", Dir: t.TempDir(), Cluster: w.config,
+		Binary:   filepath.Join(os.TempDir(), "e2e-program"),
+		Warn:     func(warning string) { t.Errorf("the API server warns: %s", warning) },
+		Progress: testLog{t},
+	})
+	require.NoError(t, err)
+	t.Cleanup(w.box.Close)
+}
+
+// testLog writes to a test's log.
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(content []byte) (int, error) {
+	l.t.Logf("%s", content)
+	return len(content), nil
+}
+
+func (w *world) putSecret(t *testing.T, namespace, name string, store *lab.Store) {
+	t.Helper()
+	encode := func(value string) string { return base64.StdEncoding.EncodeToString([]byte(value)) }
+	require.NoError(t, w.client.Apply(t.Context(), object("v1", "Secret", namespace, name, map[string]any{
+		"data": map[string]any{
+			"AWS_ACCESS_KEY_ID": encode(store.KeyID), "AWS_SECRET_ACCESS_KEY": encode(store.Key),
+		},
+	})))
+}
+
+func object(apiVersion, kind, namespace, name string, fields map[string]any) *unstructured.Unstructured {
+	made := &unstructured.Unstructured{Object: map[string]any{}}
+	for key, value := range fields {
+		made.Object[key] = value
+	}
+	made.SetAPIVersion(apiVersion)
+	made.SetKind(kind)
+	made.SetNamespace(namespace)
+	made.SetName(name)
+	return made
+}
+
+// newDatabase is an entry as small as the tests' images allow.
+func (w *world) newDatabase(name, namespace string, instances int) entry {
+	// The tests run the job when they want to.
+	mirror := entry{"schedule": "0 0 1 1 *"}
+	if w.copyImage != "" {
+		mirror["copyImage"], mirror["pruneImage"] = w.copyImage, w.pruneImage
+	}
+	return entry{
+		"name": name, "namespace": namespace, "protect": false,
+		"mirror": mirror,
+		"spec": entry{
+			"instances": instances, "imageName": w.postgresImage,
+			"storage":    entry{"size": "1Gi"},
+			"postgresql": entry{"parameters": entry{"shared_buffers": "32MB", "checkpoint_timeout": "30s"}},
+			"bootstrap":  entry{"initdb": entry{"database": name, "owner": name}},
+		},
+	}
+}
+
+// edit changes one database's entry.
+func (w *world) edit(name string, change func(entry)) {
+	for _, each := range w.databases {
+		if each.name() == name {
+			change(each)
+		}
+	}
+}
+
+func (w *world) add(databases ...entry) { w.databases = append(w.databases, databases...) }
+
+func (w *world) remove(name string) {
+	w.databases = slices.DeleteFunc(w.databases, func(each entry) bool { return each.name() == name })
+}
+
+// configuration is the stack's.
+func (w *world) configuration() map[string]any {
+	return map[string]any{
+		"cnpg-backup:b2": entry{"bucket": w.b2.Bucket, "region": "us-west-002", "endpoint": w.b2.Endpoint},
+		"cnpg-backup:minio": entry{
+			"bucket": w.nas.Bucket, "endpoint": w.nas.Endpoint, "secret": "nas-credentials",
+		},
+		"cnpg-backup:bitwarden": entry{"store": "bitwarden-backend", "item": "b2-key", "namespace": "e2e-vault"},
+		"cnpg-backup:protect":   false,
+		"cnpg-backup:databases": w.databases,
+	}
+}
+
+// up deploys the stack configuration as it is now.
+func (w *world) up(t *testing.T, args ...string) *sandbox.Result {
+	t.Helper()
+	require.NoError(t, w.box.Configure(t.Context(), w.configuration()))
+	result, err := w.box.Up(t.Context(), args...)
+	require.NoError(t, err)
+	return result
+}
+
+// stopped runs something while a store is down.
+func stopped(t *testing.T, store *lab.Store, during func()) {
+	t.Helper()
+	store.Stop()
+	defer func() { require.NoError(t, store.Start(context.WithoutCancel(t.Context()))) }()
+	during()
+}

@@ -1,0 +1,138 @@
+package tests
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
+)
+
+// two are the databases of an environment in which one is going to change.
+func two(schedule string) map[string]any {
+	database := func(name, schedule string) map[string]any {
+		return map[string]any{
+			"name": name, "namespace": "apps", "schedule": schedule,
+			"spec": map[string]any{
+				"instances": 1,
+				"imageName": "ghcr.io/cloudnative-pg/postgresql:17.7",
+				"storage":   map[string]any{"size": "5Gi"},
+			},
+		}
+	}
+	return map[string]any{"cnpg-backup:databases": []any{
+		database("wiki", "0 0 2 * * 0"), database("photos", schedule),
+	}}
+}
+
+func TestAChangeOfOneDatabaseTouchesNothingElse(t *testing.T) {
+	box := start(t, root, "homelab", two("0 0 3 * * 0"))
+	_, err := box.Up(t.Context())
+	require.NoError(t, err)
+
+	require.NoError(t, box.Configure(t.Context(), two("0 30 4 * * 0")))
+	changed, err := box.Up(t.Context())
+
+	require.NoError(t, err)
+	assert.Equal(t, []sandbox.Step{{
+		Op:    "update",
+		Type:  "kubernetes:postgresql.cnpg.io/v1:ScheduledBackup",
+		Name:  "photos-backup",
+		Diffs: []string{"spec.schedule"},
+	}}, changed.Changes)
+}
+
+// TestDestroyIsRefusedWhileProtected also shows what Pulumi's protection is
+// worth: before it comes to a protected resource, it deletes what depends on it.
+func TestDestroyIsRefusedWhileProtected(t *testing.T) {
+	box := start(t, root, "homelab", nil)
+	_, err := box.Up(t.Context())
+	require.NoError(t, err)
+
+	_, err = box.Destroy(t.Context())
+
+	require.ErrorContains(t, err, "protected")
+	assert.Subset(t, names(t, box), []string{
+		"Cluster authentik-postgresql", "ObjectStore authentik-b2-store", "ObjectStore authentik-minio-store",
+		"ExternalSecret b2-cnpg-credentials",
+	})
+	for _, cloud := range []string{"b2", "minio"} {
+		buckets, err := filepath.Glob(filepath.Join(filepath.Dir(box.Manifests()), cloud, "*Bucket-*"))
+		require.NoError(t, err)
+		assert.Len(t, buckets, 1, cloud)
+	}
+}
+
+func TestDestroyLeavesNothing(t *testing.T) {
+	box := start(t, root, "local", nil)
+	_, err := box.Up(t.Context())
+	require.NoError(t, err)
+
+	_, err = box.Destroy(t.Context())
+
+	require.NoError(t, err)
+	assert.Empty(t, names(t, box))
+	for _, cloud := range []string{"b2", "minio"} {
+		left, err := os.ReadDir(filepath.Join(filepath.Dir(box.Manifests()), cloud))
+		require.NoError(t, err)
+		assert.Empty(t, left)
+	}
+}
+
+func TestAFailedCreateResumes(t *testing.T) {
+	box := start(t, root, "local", nil)
+	box.Kubernetes.RefuseOnce("Cluster", "apps", "notes-postgresql")
+
+	failed, err := box.Up(t.Context())
+	require.ErrorContains(t, err, "Cluster apps/notes-postgresql: refused by the test")
+	assert.NotContains(t, kinds(failed), "create kubernetes:postgresql.cnpg.io/v1:ScheduledBackup",
+		"what depends on the Cluster waits for it")
+
+	resumed, err := box.Up(t.Context())
+	require.NoError(t, err)
+	assert.Contains(t, kinds(resumed), "create kubernetes:postgresql.cnpg.io/v1:Cluster")
+	assert.NotContains(t, kinds(resumed), "create kubernetes:barmancloud.cnpg.io/v1:ObjectStore",
+		"what was there stays")
+
+	again, err := box.Up(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, again.Changes)
+}
+
+func TestEveryProblemIsReportedBeforeAnythingExists(t *testing.T) {
+	databases := two("0 3 * * *")
+	databases["cnpg-backup:b2"] = map[string]any{"bucket": "homelab-cnpg-b2", "regoin": "us-west-002"}
+	box := start(t, root, "homelab", databases)
+
+	for name, run := range map[string]func() (*sandbox.Result, error){
+		"preview": func() (*sandbox.Result, error) { return box.Preview(t.Context()) },
+		"up":      func() (*sandbox.Result, error) { return box.Up(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			result, err := run()
+
+			require.Error(t, err)
+			for _, problem := range []string{"b2.regoin", "b2.region", "databases[1].schedule"} {
+				assert.Contains(t, result.Output, problem)
+			}
+			assert.Empty(t, result.Changes)
+			assert.NotContains(t, result.Output, "goroutine", "no stack traces")
+		})
+	}
+}
+
+// TestAnEncryptedSettingNeedsNoPassphrase shows that an environment with secrets
+// in its configuration can be rendered and previewed by everyone.
+func TestAnEncryptedSettingNeedsNoPassphrase(t *testing.T) {
+	box := start(t, root, "homelab", map[string]any{
+		"minio:minioPassword": map[string]any{"secure": "v1:nobody:knows"},
+	})
+
+	preview, err := box.Preview(t.Context())
+
+	require.NoError(t, err)
+	assert.NotEmpty(t, preview.Changes)
+}

@@ -1,0 +1,22 @@
+package tests
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestEveryExampleDeploysCleanly includes the example that is a module of its
+// own, as a stranger's would be.
+func TestEveryExampleDeploysCleanly(t *testing.T) {
+	projects, err := filepath.Glob(filepath.Join(root, "examples", "*", "Pulumi.yaml"))
+	require.NoError(t, err)
+	require.NotEmpty(t, projects)
+	for _, project := range projects {
+		folder := filepath.Dir(project)
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			deploysCleanly(t, start(t, folder, "test", nil))
+		})
+	}
+}

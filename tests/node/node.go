@@ -1,0 +1,153 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+)
+
+// readyWithin is how long one of the node's parts may take until it answers.
+const readyWithin = 3 * time.Minute
+
+// Node is a running node.
+type Node struct {
+	programs  programs
+	progress  io.Writer
+	dir       string
+	authority *pki.Authority
+	admin     *rest.Config
+	client    *controlplane.Client
+	first     *process.Process
+	processes []*process.Process
+}
+
+// Start starts a node in the site and returns when its operators answer. The
+// caller stops it; on an error nothing is left running.
+func Start(ctx context.Context, progress io.Writer) (*Node, error) {
+	if Directory() == "" {
+		return nil, errors.New("a node starts in a site: call node.Main in TestMain")
+	}
+	programs, err := build(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(Directory(), "node-")
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{programs: programs, progress: progress, dir: dir}
+	if err := n.start(ctx); err != nil {
+		var tails bytesWriter
+		n.Tails(&tails, 15)
+		n.Stop()
+		return nil, fmt.Errorf("start the node: %w\n%s", err, tails)
+	}
+	return n, nil
+}
+
+// bytesWriter collects what is written to it.
+type bytesWriter []byte
+
+func (b *bytesWriter) Write(more []byte) (int, error) {
+	*b = append(*b, more...)
+	return len(more), nil
+}
+
+func (n *Node) start(ctx context.Context) error {
+	var err error
+	if n.authority, err = pki.NewAuthority("node"); err != nil {
+		return err
+	}
+	begin := time.Now()
+	for _, step := range []struct {
+		what string
+		run  func(context.Context) error
+	}{
+		{"namespaces", n.startFirst},
+		{"network", n.startNetwork},
+		{"containerd", n.startContainerd},
+		{"images", n.importImages},
+		{"control plane", n.startControlPlane},
+		{"kubelet", n.startKubelet},
+		{"services and DNS", n.startServices},
+		{"volumes", n.makeVolumes},
+		{"operators", n.installOperators},
+	} {
+		limited, cancel := context.WithTimeout(ctx, readyWithin)
+		err := step.run(limited)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+		fmt.Fprintf(n.progress, "node: %s up after %.0f s\n", step.what, time.Since(begin).Seconds())
+	}
+	return nil
+}
+
+// Admin returns the configuration of a client that may do everything.
+func (n *Node) Admin() *rest.Config { return rest.CopyConfig(n.admin) }
+
+// Client reads and writes objects as the administrator.
+func (n *Node) Client() *controlplane.Client { return n.client }
+
+// PostgresImage is the image of PostgreSQL that the node has.
+func (n *Node) PostgresImage() string { return "localhost/postgresql:" + n.programs.root.postgres }
+
+// CopyImage and PruneImage are for the mirror's job.
+func (n *Node) CopyImage() string { return rcloneImage }
+
+// PruneImage has barman's tools.
+func (n *Node) PruneImage() string { return sidecarImage }
+
+// Tails writes the end of every process's log.
+func (n *Node) Tails(w io.Writer, lines int) {
+	for _, p := range n.processes {
+		_, _ = fmt.Fprintf(w, "--- %s ---\n%s\n", p.Name(), p.Tail(lines))
+	}
+}
+
+// Stop ends the node as a power failure would and removes all that it had on
+// its disks.
+func (n *Node) Stop() {
+	// The first process goes first and takes the others with it.
+	for _, p := range n.processes {
+		p.Stop()
+	}
+	n.processes = nil
+	_ = os.RemoveAll(n.dir)
+}
+
+// run starts a process inside the node and waits until it is ready.
+func (n *Node) run(ctx context.Context, command process.Command, ready func(context.Context) error) error {
+	p, err := process.Start(command)
+	if err != nil {
+		return err
+	}
+	n.processes = append(n.processes, p)
+	return p.WaitReady(ctx, ready)
+}
+
+// running starts a process inside the node that has no way to say that it is
+// ready.
+func (n *Node) running(command process.Command) error {
+	p, err := process.Start(command)
+	if err != nil {
+		return err
+	}
+	n.processes = append(n.processes, p)
+	return nil
+}
+
+func (n *Node) file(parts ...string) string {
+	return filepath.Join(append([]string{n.dir}, parts...)...)
+}

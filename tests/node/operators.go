@@ -1,0 +1,161 @@
+package node
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
+)
+
+// operatorNamespace is where the operators' own manifests put them.
+const operatorNamespace = "cnpg-system"
+
+// installOperators installs both operators from their own manifests and waits
+// until they answer. External Secrets has only its types here: nobody makes the
+// Secrets that an ExternalSecret asks for.
+func (n *Node) installOperators(ctx context.Context) error {
+	if err := n.installTypes(ctx); err != nil {
+		return err
+	}
+	if err := n.installPluginCertificates(ctx); err != nil {
+		return err
+	}
+	for _, manifest := range []string{
+		filepath.Join(n.programs.operatorSource, "releases", "cnpg-1.30.0.yaml"),
+		filepath.Join(n.programs.pluginSource, "manifest.yaml"),
+	} {
+		objects, err := controlplane.ReadManifests(manifest)
+		if err != nil {
+			return err
+		}
+		for _, object := range objects {
+			if object.GroupVersionKind().Group == "cert-manager.io" {
+				continue
+			}
+			if err := localise(object); err != nil {
+				return err
+			}
+			if err := n.client.Apply(ctx, object); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range []string{"barman-cloud", "cnpg-controller-manager"} {
+		if err := n.available(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installTypes installs the types of all operators, of which two come to run.
+func (n *Node) installTypes(ctx context.Context) error {
+	files, err := crds.Files(ctx)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		objects, err := controlplane.ReadManifests(file)
+		if err != nil {
+			return err
+		}
+		if err := n.client.Apply(ctx, objects...); err != nil {
+			return err
+		}
+	}
+	return n.client.Apply(ctx, newObject("v1", "Namespace", "", operatorNamespace, nil))
+}
+
+// installPluginCertificates does what cert-manager would do for the plugin. Each
+// side trusts what is in the other's tls.crt, so the authority is in it too.
+func (n *Node) installPluginCertificates(ctx context.Context) error {
+	for secret, name := range map[string]string{
+		"barman-cloud-client-tls": "barman-cloud-client",
+		"barman-cloud-server-tls": "barman-cloud",
+	} {
+		pair, err := n.authority.Issue(pki.Subject{Name: name, Hosts: []string{name}})
+		if err != nil {
+			return err
+		}
+		object := newObject("v1", "Secret", operatorNamespace, secret, map[string]any{
+			"type": "kubernetes.io/tls",
+			"data": map[string]any{
+				"tls.crt": base64.StdEncoding.EncodeToString(append(pair.Cert, n.authority.Cert()...)),
+				"tls.key": base64.StdEncoding.EncodeToString(pair.Key),
+			},
+		})
+		if err := n.client.Apply(ctx, object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// localise makes an object of an operator's manifest use the node's images. The
+// operator's limit of a tenth of a CPU goes: here it shares few with everything.
+func localise(object *unstructured.Unstructured) error {
+	switch {
+	case object.GetKind() == "Secret" && strings.HasPrefix(object.GetName(), "plugin-barman-cloud-"):
+		image := base64.StdEncoding.EncodeToString([]byte(sidecarImage))
+		return unstructured.SetNestedField(object.Object, image, "data", "SIDECAR_IMAGE")
+	case object.GetKind() != "Deployment":
+		return nil
+	}
+	containers, _, err := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+	if err != nil || len(containers) != 1 {
+		return fmt.Errorf("the Deployment %s has %d containers, expected 1: %w", object.GetName(), len(containers), err)
+	}
+	container := containers[0].(map[string]any)
+	delete(container, "resources")
+	container["imagePullPolicy"] = "IfNotPresent"
+	container["image"] = pluginImage
+	if object.GetName() == "cnpg-controller-manager" {
+		container["image"] = operatorImage
+		for _, variable := range container["env"].([]any) {
+			if variable := variable.(map[string]any); variable["name"] == "OPERATOR_IMAGE_NAME" {
+				variable["value"] = operatorImage
+			}
+		}
+	}
+	return unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers")
+}
+
+// available waits until a Deployment's pods are ready.
+func (n *Node) available(ctx context.Context, name string) error {
+	kind := schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
+	for {
+		deployment, err := n.client.Get(ctx, kind, operatorNamespace, name)
+		if err == nil {
+			err = hasCondition(deployment, "Available")
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+func newObject(apiVersion, kind, namespace, name string, fields map[string]any) *unstructured.Unstructured {
+	object := &unstructured.Unstructured{Object: map[string]any{}}
+	for key, value := range fields {
+		object.Object[key] = value
+	}
+	object.SetAPIVersion(apiVersion)
+	object.SetKind(kind)
+	object.SetNamespace(namespace)
+	object.SetName(name)
+	return object
+}

@@ -1,0 +1,107 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+)
+
+// programs are what the node runs, and where the operators' manifests lie.
+type programs struct {
+	etcd, apiServer, controllerManager, scheduler, kubelet, proxy, dns string
+
+	operator, plugin             string
+	operatorSource, pluginSource string
+
+	root rootfs
+}
+
+// Prepare installs and builds what a node needs, as far as it is not there.
+func Prepare(ctx context.Context, progress io.Writer) error {
+	if err := installPackages(ctx, progress); err != nil {
+		return err
+	}
+	if _, err := crds.Files(ctx); err != nil {
+		return err
+	}
+	_, err := build(ctx, progress)
+	return err
+}
+
+// build builds the programs and the images' file system, or finds them.
+func build(ctx context.Context, progress io.Writer) (programs, error) {
+	var p programs
+	for _, tool := range []struct {
+		tools.Tool
+		binary, source *string
+	}{
+		{tools.Etcd(), &p.etcd, nil},
+		{tools.KubeAPIServer(), &p.apiServer, nil},
+		{tools.KubeControllerManager(), &p.controllerManager, nil},
+		{tools.KubeScheduler(), &p.scheduler, nil},
+		{tools.Kubelet(), &p.kubelet, nil},
+		{tools.KubeProxy(), &p.proxy, nil},
+		{tools.CoreDNS(), &p.dns, nil},
+		{tools.CloudNativePG(), &p.operator, &p.operatorSource},
+		{tools.BarmanCloudPlugin(), &p.plugin, &p.pluginSource},
+	} {
+		var err error
+		if *tool.binary, err = tool.Build(ctx, progress); err != nil {
+			return programs{}, err
+		}
+		if tool.source == nil {
+			continue
+		}
+		if *tool.source, err = tool.Source(ctx); err != nil {
+			return programs{}, err
+		}
+	}
+	var err error
+	p.root, err = buildRoot(ctx, progress)
+	return p, err
+}
+
+// debianPackages are what the node takes from Debian, with a file of each.
+func debianPackages() map[string]string {
+	return map[string]string{
+		"containerd":                  "/usr/bin/containerd",
+		"runc":                        "/usr/sbin/runc",
+		"containernetworking-plugins": cniPlugins + "/bridge",
+		"iptables":                    "/usr/sbin/iptables",
+		"conntrack":                   "/usr/sbin/conntrack",
+		"iproute2":                    "/usr/sbin/ip",
+		"mmdebstrap":                  "/usr/bin/mmdebstrap",
+	}
+}
+
+// installPackages installs those that are missing, and says so.
+func installPackages(ctx context.Context, progress io.Writer) error {
+	var missing []string
+	for name, file := range debianPackages() {
+		if _, err := os.Stat(file); err != nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	fmt.Fprintf(progress, "Installing Debian packages: %s\n", strings.Join(missing, " "))
+	for _, arguments := range [][]string{
+		{"update", "--quiet=2"},
+		append([]string{"install", "--yes", "--quiet=2", "--no-install-recommends"}, missing...),
+	} {
+		cmd := exec.CommandContext(ctx, "apt-get", arguments...) //nolint:gosec // names from above
+		// At runlevel 1 the packages do not start their services.
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get %s: %w\n%s", strings.Join(arguments, " "), err, output)
+		}
+	}
+	return nil
+}

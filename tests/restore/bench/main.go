@@ -1,0 +1,116 @@
+// Command bench measures what the backups cost: WAL archived and fetched a
+// second by parallelism and compression, and a run of the mirror, on loopback
+// and over a line with a round trip of 40 ms. Like the restore tests it installs
+// what is missing and needs root for that.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+)
+
+const (
+	namespace = "bench"
+	cluster   = "bench-postgresql"
+	// segments is how much WAL is archived and fetched for each figure.
+	segments = 24
+	// roundTrip is that of the long line.
+	roundTrip = 40 * time.Millisecond
+)
+
+func main() {
+	os.Exit(lab.Main(lab.Options{NewerBarman: true}, func() int {
+		if err := run(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			return 1
+		}
+		return 0
+	}))
+}
+
+func run(ctx context.Context) error {
+	fmt.Printf("%d cores, %s\n", runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly))
+	w, err := newWorld(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if err := w.walFigures(ctx); err != nil {
+		return err
+	}
+	return w.mirrorFigures(ctx)
+}
+
+// world is the two stores and the lines to them.
+type world struct {
+	dir           string
+	b2, nas       *lab.Store
+	farB2, farNAS *lab.Delayed
+}
+
+func newWorld(ctx context.Context) (*world, error) {
+	w := &world{dir: lab.Directory()}
+	var err error
+	if w.b2, err = w.store(ctx, "homelab-cnpg-b2", lab.StoreOptions{Versioned: true, Encrypting: true}); err != nil {
+		return nil, err
+	}
+	if w.nas, err = w.store(ctx, "homelab-postgres-backups", lab.StoreOptions{}); err != nil {
+		return nil, err
+	}
+	if w.farB2, err = w.b2.Delay(ctx, roundTrip); err != nil {
+		return nil, err
+	}
+	w.farNAS, err = w.nas.Delay(ctx, roundTrip)
+	return w, err
+}
+
+func (w *world) store(ctx context.Context, bucket string, options lab.StoreOptions) (*lab.Store, error) {
+	dir := filepath.Join(w.dir, bucket)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return lab.NewStore(ctx, dir, bucket, options)
+}
+
+func (w *world) close() {
+	w.farB2.Close()
+	w.farNAS.Close()
+	w.b2.Stop()
+	w.nas.Stop()
+}
+
+// render has the component describe a database whose archive is at an endpoint.
+func (w *world) render(b2Endpoint string) (*lab.Rendered, error) {
+	return lab.Render("bench", &cnpg.StorageArgs{
+		B2:        cnpg.B2Args{Bucket: w.b2.Bucket, Region: "us-west-002", Endpoint: b2Endpoint},
+		MinIO:     cnpg.MinIOArgs{Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: "nas-credentials"},
+		Bitwarden: cnpg.BitwardenArgs{Store: "bitwarden-backend", Item: "backblaze-b2-cnpg-offsite"},
+	}, &cnpg.DatabaseArgs{
+		Namespace: namespace, Cluster: cluster,
+		Spec: cnpgv1.ClusterSpec{
+			ImageName:            "ghcr.io/cloudnative-pg/postgresql:15.18",
+			StorageConfiguration: cnpgv1.StorageConfiguration{Size: "1Gi"},
+		},
+		Backup: cnpg.Backup{B2: cnpg.StoreOptions{
+			Data: barmanapi.DataBackupConfiguration{ImmediateCheckpoint: true},
+		}},
+	})
+}
+
+// lines are the two distances of the archive.
+func (w *world) lines() []struct{ name, endpoint string } {
+	return []struct{ name, endpoint string }{
+		{"loopback", w.b2.Endpoint},
+		{roundTrip.String(), w.farB2.Endpoint},
+	}
+}

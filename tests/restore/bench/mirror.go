@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+)
+
+// mirrorFigures prints how long a run of the mirror takes for nothing new, 100
+// and 1,000 new WAL segments of the size that gzip leaves of a quiet one.
+func (w *world) mirrorFigures(ctx context.Context) error {
+	secrets := lab.Secrets(namespace, map[string]*lab.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas})
+	rendered, err := w.render(w.b2.Endpoint)
+	if err != nil {
+		return err
+	}
+	archive, err := rendered.Archive()
+	if err != nil {
+		return err
+	}
+	life, err := lab.Begin(ctx, filepath.Join(w.dir, "mirrored"), secrets, archive)
+	if err != nil {
+		return err
+	}
+	_, err = life.Backup(ctx)
+	if err = errors.Join(err, life.Archived(ctx)); err != nil {
+		return err
+	}
+	life.Stop()
+	if _, err := lab.RunJob(ctx, rendered.Mirror, secrets); err != nil {
+		return err
+	}
+
+	fmt.Println("\nA run of the mirror")
+	fmt.Println("| round trip | new WAL | seconds |")
+	fmt.Println("|---|---|---|")
+	next := 0x10
+	for _, line := range w.lines() {
+		far, err := w.render(line.endpoint)
+		if err != nil {
+			return err
+		}
+		for _, count := range []int{0, 100, 1000} {
+			if next, err = w.addWAL(ctx, next, count); err != nil {
+				return err
+			}
+			run, err := lab.RunJob(ctx, far.Mirror, secrets)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("| %s | %d | %.1f |\n", line.name, count, run.Took.Seconds())
+		}
+	}
+	return nil
+}
+
+// addWAL writes objects that look like compressed WAL segments into the archive.
+func (w *world) addWAL(ctx context.Context, next, count int) (int, error) {
+	content := make([]byte, 100<<10)
+	for i := range content {
+		content[i] = byte(rand.Uint32()) //nolint:gosec // does not compress is all that is asked
+	}
+	for end := next + count; next < end; next++ {
+		log, segment := next/0x100, next%0x100
+		key := fmt.Sprintf("%s/%s/%s/wals/00000001%08X/00000001%08X%08X.gz", namespace, cluster, cluster, log, log, segment)
+		if err := w.b2.Write(ctx, key, content); err != nil {
+			return 0, err
+		}
+	}
+	return next, nil
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+)
+
+// walFigures prints WAL segments a second by parallelism and by compression.
+func (w *world) walFigures(ctx context.Context) error {
+	secrets := lab.Secrets(namespace, map[string]*lab.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas})
+	backlog, err := lab.NewBacklog(ctx, filepath.Join(w.dir, "backlog"), secrets, segments)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\n%d WAL segments of 16 MiB\n", segments)
+	fmt.Println("| round trip | maxParallel | compression | archived/s | fetched/s | MiB stored |")
+	fmt.Println("|---|---|---|---|---|---|")
+	for _, line := range w.lines() {
+		rendered, err := w.render(line.endpoint)
+		if err != nil {
+			return err
+		}
+		folder, err := rendered.Archive()
+		if err != nil {
+			return err
+		}
+		for _, parallel := range []int{1, 2, 4, 8} {
+			if err := w.walFigure(ctx, backlog, line.name, folder, parallel, barmanapi.CompressionTypeGzip); err != nil {
+				return err
+			}
+		}
+		for _, compression := range []barmanapi.CompressionType{
+			"", barmanapi.CompressionTypeSnappy, barmanapi.CompressionTypeLz4, barmanapi.CompressionTypeZstd,
+		} {
+			if err := w.walFigure(ctx, backlog, line.name, folder, 8, compression); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) walFigure(ctx context.Context, backlog *lab.Backlog, line string, folder lab.Folder,
+	parallel int, compression barmanapi.CompressionType,
+) error {
+	folder = folder.With(parallel, compression)
+	folder.ServerName += "-" + line
+	archived, err := backlog.Archive(ctx, folder)
+	if err != nil {
+		return err
+	}
+	fetched, err := backlog.Fetch(ctx, folder)
+	if err != nil {
+		return err
+	}
+	path := strings.TrimPrefix(folder.Store.Spec.Configuration.DestinationPath, "s3://"+w.b2.Bucket+"/")
+	objects, err := w.b2.List(ctx, path+"/"+folder.ServerName)
+	if err != nil {
+		return err
+	}
+	var stored int64
+	for _, object := range objects {
+		stored += object.Size
+	}
+	if compression == "" {
+		compression = "none"
+	}
+	fmt.Printf("| %s | %d | %s | %.2f | %.2f | %.1f |\n", line, parallel, compression,
+		segments/archived.Seconds(), segments/fetched.Seconds(), float64(stored)/(1<<20))
+	return nil
+}

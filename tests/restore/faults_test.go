@@ -1,0 +1,372 @@
+//go:build restore
+
+package restore_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+)
+
+// mirrored is a world with one base backup that the mirror has.
+func mirrored(t *testing.T, nasData string) (*world, *lab.Life, timeline) {
+	t.Helper()
+	w := newWorld(t, cnpg.B2, nasData)
+	life := w.begin(t)
+	_, err := life.Backup(t.Context())
+	require.NoError(t, err)
+	moments := timeline{insertAndArchive(t, life, 1_000)}
+	w.runMirror(t, 1)
+	return w, life, moments
+}
+
+// TestMirrorIsKilled kills the job's processes at random moments while there is
+// a new base backup or new WAL to copy.
+func TestMirrorIsKilled(t *testing.T) {
+	t.Parallel()
+	const kills = 30
+	w, life, moments := mirrored(t, "")
+	restored, longest := 0, time.Duration(0)
+	for i := range kills {
+		if i%6 == 0 {
+			_, err := life.Backup(t.Context())
+			require.NoError(t, err)
+			moments = append(moments, insertAndArchive(t, life, 1_000))
+			longest = max(longest, w.runMirror(t, 1).Took)
+			restored = len(moments) - 1
+			_, err = life.Backup(t.Context())
+			require.NoError(t, err)
+		}
+		moments = append(moments, insertAndArchive(t, life, 1_000))
+
+		after := time.Duration(rand.Int64N(int64(longest)))
+		ctx, cancel := context.WithTimeout(t.Context(), after)
+		run := w.tryMirror(t, ctx, 1)
+		cancel()
+		restored = w.requireNothingLost(t, moments, restored)
+		t.Logf("kill %d after %.2f s: failed in %q, restores to moment %d of %d",
+			i+1, after.Seconds(), run.Failed, restored, len(moments)-1)
+	}
+	w.runMirror(t, 1)
+	assert.Equal(t, len(moments)-1, w.requireNothingLost(t, moments, restored))
+}
+
+// TestFaults does to the mirror what may happen to it. After each, what it
+// restored before it still restores, and what cannot be copied is said.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	w, life, moments := mirrored(t, "")
+	restored := 0
+	// afterwards wants that the mirror catches up once the fault is gone.
+	afterwards := func(t *testing.T) {
+		t.Helper()
+		restored = w.requireNothingLost(t, moments, restored)
+		w.runMirror(t, 1)
+		restored = w.requireNothingLost(t, moments, len(moments)-1)
+	}
+	newBackup := func(t *testing.T) string {
+		t.Helper()
+		backup, err := life.Backup(t.Context())
+		require.NoError(t, err)
+		moments = append(moments, insertAndArchive(t, life, 1_000))
+		return backup.ID
+	}
+
+	for name, store := range map[string]*lab.Store{"archive": w.archive, "mirror": w.mirror} {
+		t.Run("the "+name+" stops and starts during the copy", func(t *testing.T) {
+			newBackup(t)
+			done := make(chan lab.Run)
+			go func() {
+				run, _ := lab.RunJob(t.Context(), w.render(t, 1).Mirror, w.secrets)
+				done <- run
+			}()
+			time.Sleep(time.Duration(300+rand.IntN(1500)) * time.Millisecond)
+			store.Stop()
+			time.Sleep(time.Second)
+			require.NoError(t, store.Start(t.Context()))
+			run := <-done
+			t.Logf("the job failed in %q", run.Failed)
+			afterwards(t)
+		})
+		t.Run("the "+name+" is away", func(t *testing.T) {
+			newBackup(t)
+			store.Stop()
+			run := w.tryMirror(t, t.Context(), 1)
+			require.NoError(t, store.Start(t.Context()))
+			assert.Equal(t, "copy", run.Failed)
+			afterwards(t)
+		})
+	}
+
+	t.Run("a WAL that a backup needs is missing in the archive", func(t *testing.T) {
+		id := newBackup(t)
+		backups, err := w.archive.Backups(t.Context(), prefix(1))
+		require.NoError(t, err)
+		newest := backups[len(backups)-1]
+		require.Equal(t, id, newest.ID)
+		key := prefix(1) + "/wals/" + newest.EndWAL[:16] + "/" + newest.EndWAL + ".gz"
+		content, err := w.archive.Read(t.Context(), key)
+		require.NoError(t, err)
+		removed, err := w.archive.Remove(t.Context(), key)
+		require.NoError(t, err)
+		require.Equal(t, 1, removed)
+
+		run := w.tryMirror(t, t.Context(), 1)
+		assert.Equal(t, "copy", run.Failed)
+		assert.Contains(t, run.Output, "backup "+id+" lacks WAL "+newest.EndWAL)
+		assert.NotContains(t, ids(w.requireInvariant(t, 1)), id)
+
+		restored = w.requireNothingLost(t, moments, restored)
+		require.NoError(t, w.archive.Write(t.Context(), key, content))
+		afterwards(t)
+	})
+
+	t.Run("a WAL between backups is missing in the archive", func(t *testing.T) {
+		objects, err := w.archive.List(t.Context(), prefix(1)+"/wals/")
+		require.NoError(t, err)
+		moments = append(moments, insertAndArchive(t, life, 100))
+		later, err := w.archive.List(t.Context(), prefix(1)+"/wals/")
+		require.NoError(t, err)
+		require.Greater(t, len(later), len(objects))
+		gap := later[len(objects)].Key
+		content, err := w.archive.Read(t.Context(), gap)
+		require.NoError(t, err)
+		_, err = w.archive.Remove(t.Context(), gap)
+		require.NoError(t, err)
+		moments = append(moments, insertAndArchive(t, life, 100))
+
+		run := w.runMirror(t, 1)
+		assert.Contains(t, run.Output, "the mirror holds", "a WAL may be late: several are archived at once")
+		run = w.tryMirror(t, t.Context(), 1)
+		assert.Equal(t, "copy", run.Failed, "but not by a whole run")
+		assert.Contains(t, run.Output, strings.TrimSuffix(filepath.Base(gap), ".gz")[8:]+" is missing")
+
+		restored = w.requireNothingLost(t, moments, restored)
+		require.NoError(t, w.archive.Write(t.Context(), gap, content))
+		afterwards(t)
+	})
+
+	t.Run("retention deletes a backup during the copy", func(t *testing.T) {
+		id := newBackup(t)
+		w.args.Mirror.BandwidthLimit = "500K"
+		defer func() { w.args.Mirror.BandwidthLimit = "" }()
+		job := w.render(t, 1).Mirror
+		done := make(chan lab.Run)
+		go func() {
+			run, _ := lab.RunJob(t.Context(), job, w.secrets)
+			done <- run
+		}()
+		time.Sleep(2 * time.Second)
+		_, err := w.archive.Remove(t.Context(), prefix(1)+"/base/"+id+"/data")
+		require.NoError(t, err)
+		_, err = w.archive.Remove(t.Context(), prefix(1)+"/base/"+id+"/")
+		require.NoError(t, err)
+		run := <-done
+		t.Logf("the job failed in %q", run.Failed)
+		w.args.Mirror.BandwidthLimit = ""
+		afterwards(t)
+	})
+
+	for name, secret := range map[string]string{"archive": "b2-cnpg-credentials", "mirror": "nas-credentials"} {
+		t.Run("wrong key of the "+name, func(t *testing.T) {
+			newBackup(t)
+			wrong := map[string]*lab.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas}
+			wrong[secret] = &lab.Store{KeyID: wrong[secret].KeyID, Key: "not-the-key"}
+			run, err := lab.RunJob(t.Context(), w.render(t, 1).Mirror, lab.Secrets(namespace, wrong))
+			require.NoError(t, err)
+			assert.Equal(t, "copy", run.Failed)
+			assert.Contains(t, run.Output, "SignatureDoesNotMatch")
+			assert.NotContains(t, run.Output, "not-the-key")
+			afterwards(t)
+		})
+	}
+
+	t.Run("a backup is running during the copy", func(t *testing.T) {
+		// Without an immediate checkpoint it runs for minutes.
+		w.args.B2.Data.ImmediateCheckpoint = false
+		slow := life.WritingTo(w.written(t, 1))
+		w.args.B2.Data.ImmediateCheckpoint = true
+		require.NoError(t, life.Insert(t.Context(), 20_000))
+		ended := make(chan error, 1)
+		go func() {
+			_, err := slow.Backup(t.Context())
+			ended <- err
+		}()
+		require.Eventually(t, func() bool {
+			var running int
+			err := life.Query(t.Context(), &running,
+				"select count(*) from pg_stat_activity where query ilike '%pg_backup_start%' and pid <> pg_backend_pid() and state = 'active'")
+			return err == nil && running == 1
+		}, time.Minute, 50*time.Millisecond)
+		before := len(w.requireInvariant(t, 1))
+		w.runMirror(t, 1)
+		assert.Len(t, w.requireInvariant(t, 1), before, "what is not finished is not published")
+		require.NoError(t, life.Exec(t.Context(), "checkpoint"))
+		require.NoError(t, <-ended)
+		moments = append(moments, insertAndArchive(t, life, 100))
+		afterwards(t)
+		assert.Len(t, w.requireInvariant(t, 1), before+1)
+	})
+}
+
+func ids(backups []lab.Backup) []string {
+	var list []string
+	for _, backup := range backups {
+		list = append(list, backup.ID)
+	}
+	return list
+}
+
+// TestMirrorDiskIsFull fills the disk below the mirror.
+func TestMirrorDiskIsFull(t *testing.T) {
+	t.Parallel()
+	w, life, moments := mirrored(t, filepath.Join(lab.SmallDisk(), "nas"))
+	_, err := life.Backup(t.Context())
+	require.NoError(t, err)
+	moments = append(moments, insertAndArchive(t, life, 1_000))
+
+	filler := filepath.Join(lab.SmallDisk(), "filler")
+	require.NoError(t, fill(filler))
+	run := w.tryMirror(t, t.Context(), 1)
+	assert.Equal(t, "copy", run.Failed)
+	assert.Contains(t, run.Output, "PROBLEM: ")
+	w.requireNothingLost(t, moments, 0)
+
+	require.NoError(t, os.Remove(filler))
+	w.runMirror(t, 1)
+	w.requireNothingLost(t, moments, len(moments)-1)
+}
+
+// fill writes until the disk is full.
+func fill(name string) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	zeros := make([]byte, 1<<16)
+	for {
+		if _, err := file.Write(zeros); err != nil {
+			return nil //nolint:nilerr // the disk is full, which is what was asked for
+		}
+	}
+}
+
+// TestArchiveIsRansomed empties the archive, and damages it. The mirror keeps
+// what it has, says so, and does not prune.
+func TestArchiveIsRansomed(t *testing.T) {
+	t.Parallel()
+	w, life, moments := mirrored(t, "")
+	life.Stop()
+	objects, err := w.mirror.List(t.Context(), prefix(1))
+	require.NoError(t, err)
+
+	t.Run("overwritten", func(t *testing.T) {
+		archived, err := w.archive.List(t.Context(), prefix(1))
+		require.NoError(t, err)
+		for _, object := range archived {
+			require.NoError(t, w.archive.Write(t.Context(), object.Key, []byte("pay up")))
+		}
+		run := w.tryMirror(t, t.Context(), 1)
+		assert.Equal(t, "copy", run.Failed)
+		assert.Contains(t, run.Output, "the archive has lost all of its backups")
+	})
+	t.Run("emptied", func(t *testing.T) {
+		_, err := w.archive.Remove(t.Context(), prefix(1))
+		require.NoError(t, err)
+		for range 2 {
+			run := w.tryMirror(t, t.Context(), 1)
+			assert.Equal(t, "copy", run.Failed)
+			assert.Contains(t, run.Output, "the archive has lost all of its backups")
+		}
+	})
+	after, err := w.mirror.List(t.Context(), prefix(1))
+	require.NoError(t, err)
+	assert.Equal(t, objects, after)
+	w.requireNothingLost(t, moments, 0)
+
+	versions, err := w.archive.Versions(t.Context(), prefix(1))
+	require.NoError(t, err)
+	assert.Positive(t, versions, "a store with versions still has what was deleted")
+}
+
+// TestRetention makes backups old and lets both sides delete: each keeps what
+// its policy says, and nothing is copied again that would be deleted again.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cnpg.B2, "")
+	w.args.MinIO.Retention = "60d"
+	life := w.begin(t)
+	days := []int{50, 40, 20, 5, 0}
+	var backups []string
+	var moments timeline
+	for _, age := range days {
+		backup, err := life.Backup(t.Context())
+		require.NoError(t, err)
+		backups = append(backups, backup.ID)
+		moments = append(moments, insertAndArchive(t, life, 500))
+		makeOlder(t, w.archive, prefix(1)+"/base/"+backup.ID+"/backup.info", age)
+	}
+	w.runMirror(t, 1)
+	require.Equal(t, backups, ids(w.requireInvariant(t, 1)))
+
+	// 30 days keep what is younger and the newest that is older.
+	require.NoError(t, life.EnforceRetention(t.Context()))
+	archived, err := w.archive.Backups(t.Context(), prefix(1))
+	require.NoError(t, err)
+	assert.Equal(t, backups[1:], ids(archived))
+
+	w.args.MinIO.Retention = "7d"
+	run := w.runMirror(t, 1)
+	assert.Contains(t, run.Output, `"restorableBackups":3`)
+	kept, err := w.mirror.CheckInvariant(t.Context(), prefix(1), nil)
+	require.NoError(t, err)
+	assert.Equal(t, backups[2:], ids(kept))
+	assertNoWALBefore(t, w.mirror, kept[0].BeginWAL)
+	assertNoWALBefore(t, w.archive, archived[0].BeginWAL)
+
+	again := w.runMirror(t, 1)
+	assert.Contains(t, again.Output, `"copiedWAL":0`)
+	assert.Equal(t, backups[2:], ids(w.requireInvariant(t, 1)))
+
+	w.requireRestores(t, w.folder(t, w.mirror, 1), targetOf(backups[2], moments[2]), moments[2])
+	w.requireRestores(t, w.folder(t, w.archive, 1), targetOf(backups[1], moments[1]), moments[1])
+	w.requireRestores(t, w.folder(t, w.mirror, 1), nil, moments[len(moments)-1])
+}
+
+// makeOlder changes when a backup was taken.
+func makeOlder(t *testing.T, store *lab.Store, key string, days int) {
+	t.Helper()
+	content, err := store.Read(t.Context(), key)
+	require.NoError(t, err)
+	then := time.Now().UTC().AddDate(0, 0, -days).Format("2006-01-02 15:04:05.000000+00:00")
+	aged := regexp.MustCompile(`(?m)^(begin_time|end_time)=.*$`).ReplaceAll(content, []byte("${1}="+then))
+	require.NoError(t, store.Write(t.Context(), key, aged))
+}
+
+// targetOf restores a certain backup up to a moment.
+func targetOf(backup string, m moment) *cnpgv1.RecoveryTarget {
+	return &cnpgv1.RecoveryTarget{BackupID: backup, TargetTime: m.time}
+}
+
+func assertNoWALBefore(t *testing.T, store *lab.Store, first string) {
+	t.Helper()
+	objects, err := store.List(t.Context(), prefix(1)+"/wals/")
+	require.NoError(t, err)
+	require.NotEmpty(t, objects)
+	for _, object := range objects {
+		assert.GreaterOrEqual(t, filepath.Base(object.Key), first)
+	}
+}

@@ -1,0 +1,119 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Backlog is a data directory with WAL segments that wait for the archive.
+type Backlog struct {
+	sidecar *Sidecar
+	names   []string
+}
+
+// NewBacklog has a database write WAL that nobody archives.
+func NewBacklog(ctx context.Context, dir string, secrets client.Client, segments int) (*Backlog, error) {
+	instance := instanceAt(dir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := instance.initialize(ctx); err != nil {
+		return nil, err
+	}
+	settings := instance.baseSettings()
+	settings["archive_mode"], settings["archive_command"] = "on", "false"
+	if err := instance.start(ctx, settings); err != nil {
+		return nil, err
+	}
+	defer instance.process.stop(syscall.SIGKILL)
+	if err := instance.CreateTable(ctx); err != nil {
+		return nil, err
+	}
+	backlog := &Backlog{sidecar: &Sidecar{instance: instance, secrets: secrets}}
+	for len(backlog.names) < segments {
+		if err := instance.Insert(ctx, 10_000); err != nil {
+			return nil, err
+		}
+		ready, err := filepath.Glob(filepath.Join(instance.data(), "pg_wal", "archive_status", "*.ready"))
+		if err != nil {
+			return nil, err
+		}
+		backlog.names = backlog.names[:0]
+		for _, name := range ready {
+			backlog.names = append(backlog.names, filepath.Base(name[:len(name)-len(".ready")]))
+		}
+	}
+	slices.Sort(backlog.names)
+	for _, name := range backlog.names[segments:] {
+		if err := os.Remove(backlog.status(name, ".ready")); err != nil {
+			return nil, err
+		}
+	}
+	backlog.names = backlog.names[:segments]
+	return backlog, nil
+}
+
+func (b *Backlog) status(name, suffix string) string {
+	return filepath.Join(b.sidecar.instance.data(), "pg_wal", "archive_status", name+suffix)
+}
+
+// Archive archives all segments into a folder, one call after the other as
+// PostgreSQL makes them, and tells how long it took.
+func (b *Backlog) Archive(ctx context.Context, to Folder) (time.Duration, error) {
+	b.sidecar.to = &to
+	defer func() { _ = os.RemoveAll(b.sidecar.spool()) }()
+	start := time.Now()
+	for _, name := range b.names {
+		if err := b.sidecar.archive(ctx, filepath.Join("pg_wal", name)); err != nil {
+			return 0, fmt.Errorf("archive %s: %w", name, err)
+		}
+		if err := os.Rename(b.status(name, ".ready"), b.status(name, ".done")); err != nil {
+			return 0, err
+		}
+	}
+	took := time.Since(start)
+	for _, name := range b.names {
+		if err := os.Rename(b.status(name, ".done"), b.status(name, ".ready")); err != nil {
+			return 0, err
+		}
+	}
+	return took, nil
+}
+
+// Fetch fetches all segments from a folder, one call after the other as a
+// recovering PostgreSQL makes them, and tells how long it took.
+func (b *Backlog) Fetch(ctx context.Context, from Folder) (time.Duration, error) {
+	b.sidecar.from = &from
+	defer func() { _ = os.RemoveAll(b.sidecar.spool()) }()
+	start := time.Now()
+	for _, name := range b.names {
+		if err := b.sidecar.restoreWAL(ctx, name, filepath.Join("pg_wal", "RECOVERYXLOG")); err != nil {
+			return 0, fmt.Errorf("fetch %s: %w", name, err)
+		}
+	}
+	return time.Since(start), nil
+}
+
+// With is the folder with another parallelism and compression of WAL, in a
+// server name of its own.
+func (f Folder) With(maxParallel int, compression barmanapi.CompressionType) Folder {
+	store := f.Store.DeepCopy()
+	store.Spec.Configuration.Wal.MaxParallel = maxParallel
+	store.Spec.Configuration.Wal.Compression = compression
+	return Folder{Store: *store, ServerName: fmt.Sprintf("%s-%d-%s", f.ServerName, maxParallel, compression)}
+}
+
+// Behind is the folder as seen through another endpoint.
+func (f Folder) Behind(endpoint string) Folder {
+	store := f.Store.DeepCopy()
+	store.Spec.Configuration.EndpointURL = endpoint
+	return Folder{Store: *store, ServerName: f.ServerName}
+}

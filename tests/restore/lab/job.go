@@ -1,0 +1,119 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Run is how a job's pod ended.
+type Run struct {
+	// Failed is the container that failed, "" when all went well.
+	Failed string
+	// Output is what all containers said.
+	Output string
+	// Took is how long it all took.
+	Took time.Duration
+}
+
+// RunJob runs the containers of a CronJob's pod one after the other, as a
+// kubelet would: their command and nothing but their environment, with
+// credentials out of the Secrets. When ctx ends, all processes are killed.
+func RunJob(ctx context.Context, job batchv1.CronJob, secrets client.Client) (Run, error) {
+	pod := job.Spec.JobTemplate.Spec.Template.Spec
+	var output bytes.Buffer
+	start := time.Now()
+	for _, container := range append(pod.InitContainers[:len(pod.InitContainers):len(pod.InitContainers)], pod.Containers...) {
+		ok, err := runContainer(ctx, job.Namespace, container, secrets, &output)
+		if err != nil {
+			return Run{}, fmt.Errorf("container %s: %w", container.Name, err)
+		}
+		if !ok {
+			return Run{Failed: container.Name, Output: output.String(), Took: time.Since(start)}, nil
+		}
+	}
+	return Run{Output: output.String(), Took: time.Since(start)}, nil
+}
+
+// runContainer tells whether the command ended well.
+func runContainer(ctx context.Context, namespace string, container corev1.Container, secrets client.Client, output *bytes.Buffer,
+) (bool, error) {
+	path := imagePath(container)
+	environment := []string{"PATH=" + path, "HOME=/", "TMPDIR=" + Directory()}
+	for _, variable := range container.Env {
+		value, err := variableValue(ctx, namespace, variable, secrets)
+		if err != nil {
+			return false, err
+		}
+		environment = append(environment, variable.Name+"="+value)
+	}
+	program, err := lookUp(container.Command[0], path)
+	if err != nil {
+		return false, err
+	}
+	cmd := exec.CommandContext(ctx, program, container.Command[1:]...) //nolint:gosec // what the component renders
+	cmd.Args[0] = container.Command[0]
+	cmd.Env = environment
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// imagePath is where a container finds its programs: the copy image has nothing
+// but BusyBox and rclone.
+func imagePath(container corev1.Container) string {
+	if container.Command[0] == "sh" {
+		return toolsFolder(Directory())
+	}
+	return "/usr/bin:/bin"
+}
+
+func lookUp(program, path string) (string, error) {
+	for _, folder := range filepath.SplitList(path) {
+		if candidate := filepath.Join(folder, program); isFile(candidate) {
+			return candidate, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not in %s", program, path)
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func variableValue(ctx context.Context, namespace string, variable corev1.EnvVar, secrets client.Client) (string, error) {
+	if variable.ValueFrom == nil {
+		return variable.Value, nil
+	}
+	reference := variable.ValueFrom.SecretKeyRef
+	if reference == nil {
+		return "", fmt.Errorf("%s has a source that is not a Secret", variable.Name)
+	}
+	var secret corev1.Secret
+	key := client.ObjectKey{Namespace: namespace, Name: reference.Name}
+	if err := secrets.Get(ctx, key, &secret); err != nil {
+		return "", fmt.Errorf("secret of %s: %w", variable.Name, err)
+	}
+	value, found := secret.Data[reference.Key]
+	if !found {
+		return "", fmt.Errorf("secret %s has no %s", reference.Name, reference.Key)
+	}
+	return string(value), nil
+}

@@ -1,0 +1,213 @@
+package lab
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+)
+
+// Store is an S3 server with one bucket.
+type Store struct {
+	// Endpoint is its URL, Bucket its bucket.
+	Endpoint, Bucket string
+	// KeyID and Key are what it lets in.
+	KeyID, Key string
+
+	dir, data, address, kms, program string
+	process                          *server
+	client                           *minio.Client
+}
+
+// StoreOptions says how a store differs from a plain one.
+type StoreOptions struct {
+	// Versioned keeps what is deleted or overwritten, as B2 does.
+	Versioned bool
+	// Encrypting can encrypt, as B2 can.
+	Encrypting bool
+	// Data is the directory to keep objects in. Default: one in the lab's.
+	Data string
+	// Host is the address to listen on. Default: loopback.
+	Host string
+	// Program is MinIO's file. Default: the lab's.
+	Program string
+}
+
+// NewStore starts an S3 server on a free port of loopback and makes its bucket.
+func NewStore(ctx context.Context, dir, bucket string, options StoreOptions) (*Store, error) {
+	address, err := freeAddress(ctx, cmp.Or(options.Host, "127.0.0.1"))
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		Endpoint: "http://" + address, Bucket: bucket,
+		KeyID: "key" + randomHex(8), Key: randomHex(20),
+		dir: dir, data: options.Data, address: address,
+		program: cmp.Or(options.Program, filepath.Join(Directory(), "bin", "minio")),
+	}
+	if s.data == "" {
+		s.data = filepath.Join(dir, "data")
+	}
+	if options.Encrypting {
+		key := make([]byte, 32)
+		_, _ = rand.Read(key)
+		s.kms = "MINIO_KMS_SECRET_KEY=lab:" + base64.StdEncoding.EncodeToString(key)
+	}
+	if err := os.MkdirAll(s.data, 0o700); err != nil {
+		return nil, err
+	}
+	s.client, err = minio.New(address, &minio.Options{Creds: credentials.NewStaticV4(s.KeyID, s.Key, "")})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Start(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.client.MakeBucket(ctx, bucket, minio.MakeBucketOptions{}); err != nil {
+		return nil, fmt.Errorf("make bucket %s: %w", bucket, err)
+	}
+	if options.Versioned {
+		if err := s.client.EnableVersioning(ctx, bucket); err != nil {
+			return nil, fmt.Errorf("switch on versions in bucket %s: %w", bucket, err)
+		}
+	}
+	return s, nil
+}
+
+// freeAddress is a port of a host that nobody listens on.
+func freeAddress(ctx context.Context, host string) (string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String(), nil
+}
+
+func randomHex(size int) string {
+	content := make([]byte, size)
+	_, _ = rand.Read(content)
+	return hex.EncodeToString(content)
+}
+
+// Start starts the server, or starts it again, and waits until it answers.
+func (s *Store) Start(ctx context.Context) error {
+	logFile := filepath.Join(s.dir, "minio.log")
+	environment := []string{
+		"MINIO_ROOT_USER=" + s.KeyID, "MINIO_ROOT_PASSWORD=" + s.Key, "MINIO_BROWSER=off", s.kms,
+	}
+	process, err := startServer("minio", logFile, environment, s.program,
+		"server", "--quiet", "--address", s.address, s.data)
+	if err != nil {
+		return err
+	}
+	s.process = process
+	return process.await(ctx, logFile, 30*time.Second, func(ctx context.Context) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+"/minio/health/ready", nil)
+		if err != nil {
+			return err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return err
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("answers %s", response.Status)
+		}
+		return nil
+	})
+}
+
+// Stop kills the server, as a power failure would.
+func (s *Store) Stop() {
+	s.process.stop(syscall.SIGKILL)
+}
+
+// Object is one object of the bucket.
+type Object struct {
+	Key  string
+	Size int64
+}
+
+// List returns the objects below a prefix, in the order of their keys.
+func (s *Store) List(ctx context.Context, prefix string) ([]Object, error) {
+	var objects []Object
+	for info := range s.client.ListObjects(ctx, s.Bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+		if info.Err != nil {
+			return nil, fmt.Errorf("list %s/%s: %w", s.Bucket, prefix, info.Err)
+		}
+		objects = append(objects, Object{Key: info.Key, Size: info.Size})
+	}
+	return objects, nil
+}
+
+// Read returns the content of an object.
+func (s *Store) Read(ctx context.Context, key string) ([]byte, error) {
+	object, err := s.client.GetObject(ctx, s.Bucket, key, minio.GetObjectOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = object.Close() }()
+	content, err := io.ReadAll(object)
+	if err != nil {
+		return nil, fmt.Errorf("read %s/%s: %w", s.Bucket, key, err)
+	}
+	return content, nil
+}
+
+// Write writes an object.
+func (s *Store) Write(ctx context.Context, key string, content []byte) error {
+	_, err := s.client.PutObject(ctx, s.Bucket, key, bytes.NewReader(content), int64(len(content)), minio.PutObjectOptions{})
+	if err != nil {
+		return fmt.Errorf("write %s/%s: %w", s.Bucket, key, err)
+	}
+	return nil
+}
+
+// Remove removes all objects below a prefix and returns how many there were.
+func (s *Store) Remove(ctx context.Context, prefix string) (int, error) {
+	objects, err := s.List(ctx, prefix)
+	if err != nil {
+		return 0, err
+	}
+	for _, object := range objects {
+		if err := s.client.RemoveObject(ctx, s.Bucket, object.Key, minio.RemoveObjectOptions{}); err != nil {
+			return 0, fmt.Errorf("remove %s/%s: %w", s.Bucket, object.Key, err)
+		}
+	}
+	return len(objects), nil
+}
+
+// Versions counts all versions below a prefix, deleted ones included.
+func (s *Store) Versions(ctx context.Context, prefix string) (int, error) {
+	count := 0
+	for info := range s.client.ListObjects(ctx, s.Bucket, minio.ListObjectsOptions{
+		Prefix: prefix, Recursive: true, WithVersions: true,
+	}) {
+		if info.Err != nil {
+			return 0, info.Err
+		}
+		if !info.IsDeleteMarker {
+			count++
+		}
+	}
+	return count, nil
+}
+
+// String names the store in messages.
+func (s *Store) String() string { return strings.TrimPrefix(s.Endpoint, "http://") + "/" + s.Bucket }

@@ -1,0 +1,242 @@
+//go:build restore
+
+package restore_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+)
+
+func TestMain(m *testing.M) { os.Exit(lab.Main(lab.Options{}, m.Run)) }
+
+const (
+	namespace = "auth"
+	cluster   = "authentik-postgresql"
+)
+
+// world is one environment: two stores, and what the component renders for them.
+type world struct {
+	dir     string
+	b2, nas *lab.Store
+	// archive is the store that the database writes to, mirror the other one.
+	archive, mirror *lab.Store
+	secrets         client.Client
+	args            cnpg.DatabaseArgs
+}
+
+// newWorld starts two stores: one like B2, with versions and encryption, and a
+// plain one like a NAS.
+func newWorld(t *testing.T, archive cnpg.Location, nasData string) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp(lab.Directory(), "world-")
+	require.NoError(t, err)
+	b2, err := lab.NewStore(t.Context(), mkdir(t, dir, "b2"), "homelab-cnpg-b2", lab.StoreOptions{Versioned: true, Encrypting: true})
+	require.NoError(t, err)
+	t.Cleanup(b2.Stop)
+	nas, err := lab.NewStore(t.Context(), mkdir(t, dir, "nas"), "homelab-postgres-backups", lab.StoreOptions{Data: nasData})
+	require.NoError(t, err)
+	t.Cleanup(nas.Stop)
+	w := &world{
+		dir: dir, b2: b2, nas: nas, archive: b2, mirror: nas,
+		secrets: lab.Secrets(namespace, map[string]*lab.Store{"b2-cnpg-credentials": b2, "nas-credentials": nas}),
+		args: cnpg.DatabaseArgs{
+			Namespace: namespace,
+			Cluster:   cluster,
+			Spec: cnpgv1.ClusterSpec{
+				ImageName:            "ghcr.io/cloudnative-pg/postgresql:15.18",
+				StorageConfiguration: cnpgv1.StorageConfiguration{Size: "1Gi"},
+			},
+			Backup: cnpg.Backup{Archive: archive, Retention: "30d"},
+		},
+	}
+	// There is little WAL: to fetch eight files ahead would find none.
+	w.args.B2.WAL.MaxParallel = 2
+	w.args.MinIO.WAL.MaxParallel = 2
+	// A checkpoint that spares the disk would take minutes.
+	w.args.B2.Data.ImmediateCheckpoint = true
+	w.args.MinIO.Data.ImmediateCheckpoint = true
+	if archive == cnpg.MinIO {
+		w.archive, w.mirror = nas, b2
+	}
+	return w
+}
+
+func mkdir(t *testing.T, parts ...string) string {
+	t.Helper()
+	dir := filepath.Join(parts...)
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	return dir
+}
+
+// render lets the component make the objects of a generation.
+func (w *world) render(t *testing.T, generation int) *lab.Rendered {
+	t.Helper()
+	args := w.args
+	args.Generation = generation
+	rendered, err := lab.Render("authentik", &cnpg.StorageArgs{
+		B2:        cnpg.B2Args{Bucket: w.b2.Bucket, Region: "us-west-002", Endpoint: w.b2.Endpoint},
+		MinIO:     cnpg.MinIOArgs{Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: "nas-credentials"},
+		Bitwarden: cnpg.BitwardenArgs{Store: "bitwarden-backend", Item: "backblaze-b2-cnpg-offsite"},
+	}, &args)
+	require.NoError(t, err)
+	return rendered
+}
+
+// folder is where a generation lies in one of the stores, as the Cluster's
+// recovery sources have it.
+func (w *world) folder(t *testing.T, at *lab.Store, generation int) lab.Folder {
+	t.Helper()
+	source := "authentik-minio-backup"
+	if at == w.b2 {
+		source = "authentik-b2-backup"
+	}
+	folder, err := w.render(t, generation).Source(source)
+	require.NoError(t, err)
+	return folder
+}
+
+// written is the folder that a generation writes to.
+func (w *world) written(t *testing.T, generation int) lab.Folder {
+	t.Helper()
+	folder, err := w.render(t, generation).Archive()
+	require.NoError(t, err)
+	return folder
+}
+
+// prefix is where a generation's objects begin in a bucket.
+func prefix(generation int) string {
+	name := namespace + "/" + cluster + "/" + cluster
+	if generation > 1 {
+		name += fmt.Sprintf("-%d", generation)
+	}
+	return name
+}
+
+// begin starts an empty first generation with the table in it.
+func (w *world) begin(t *testing.T, initdb ...string) *lab.Life {
+	t.Helper()
+	life, err := lab.Begin(t.Context(), mkdir(t, w.dir, "first"), w.secrets, w.written(t, 1), initdb...)
+	require.NoError(t, err)
+	t.Cleanup(life.Stop)
+	require.NoError(t, life.CreateTable(t.Context()))
+	return life
+}
+
+// runMirror runs the job and wants it to end well.
+func (w *world) runMirror(t *testing.T, generation int) lab.Run {
+	t.Helper()
+	run := w.tryMirror(t, t.Context(), generation)
+	require.Empty(t, run.Failed, "the mirror's job failed:\n%s", run.Output)
+	return run
+}
+
+// tryMirror runs the job, which may fail, until ctx ends.
+func (w *world) tryMirror(t *testing.T, ctx context.Context, generation int) lab.Run {
+	t.Helper()
+	run, err := lab.RunJob(ctx, w.render(t, generation).Mirror, w.secrets)
+	require.NoError(t, err)
+	return run
+}
+
+// moment is what a database held at a time.
+type moment struct {
+	time     string
+	contents lab.Contents
+}
+
+func remember(t *testing.T, life *lab.Life) moment {
+	t.Helper()
+	contents, err := life.Contents(t.Context())
+	require.NoError(t, err)
+	now, err := life.Now(t.Context())
+	require.NoError(t, err)
+	return moment{time: now, contents: contents}
+}
+
+// insertAndArchive adds rows in a transaction and waits until all is archived.
+func insertAndArchive(t *testing.T, life *lab.Life, rows int) moment {
+	t.Helper()
+	require.NoError(t, life.Insert(t.Context(), rows))
+	m := remember(t, life)
+	require.NoError(t, life.Archived(t.Context()))
+	return m
+}
+
+// restore makes a throw-away database from a folder, without an archiver.
+func (w *world) restore(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTarget) (*lab.Life, error) {
+	t.Helper()
+	dir, err := os.MkdirTemp(w.dir, "restored-")
+	require.NoError(t, err)
+	life, err := lab.Restore(t.Context(), dir, w.secrets, from, nil, target)
+	if err == nil {
+		t.Cleanup(func() {
+			life.Stop()
+			_ = os.RemoveAll(dir)
+		})
+	}
+	return life, err
+}
+
+// requireRestores wants that a folder restores to what was true at a moment.
+func (w *world) requireRestores(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTarget, want moment) {
+	t.Helper()
+	start := time.Now()
+	life, err := w.restore(t, from, target)
+	require.NoError(t, err)
+	got, err := life.Contents(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, want.contents, got)
+	t.Logf("restored %d rows of %s from %s in %.1f s",
+		got.Rows, from.ServerName, from.Store.Name, time.Since(start).Seconds())
+	life.Stop()
+}
+
+// requireInvariant wants that the mirror restores by itself.
+func (w *world) requireInvariant(t *testing.T, generation int) []lab.Backup {
+	t.Helper()
+	backups, err := w.mirror.CheckInvariant(t.Context(), prefix(generation), w.archive)
+	require.NoError(t, err, "the mirror's invariant")
+	return backups
+}
+
+// timeline is what a database held at several moments, each of which ends a WAL
+// segment, so that a restore without a target ends at one of them.
+type timeline []moment
+
+// indexOf is the last moment with these contents.
+func (l timeline) indexOf(contents lab.Contents) int {
+	for i := len(l) - 1; i >= 0; i-- {
+		if l[i].contents == contents {
+			return i
+		}
+	}
+	return -1
+}
+
+// requireNothingLost wants that the mirror holds its invariant and restores to
+// a moment that is not earlier than the one it restored to before. It returns
+// the moment.
+func (w *world) requireNothingLost(t *testing.T, moments timeline, before int) int {
+	t.Helper()
+	w.requireInvariant(t, 1)
+	life, err := w.restore(t, w.folder(t, w.mirror, 1), nil)
+	require.NoError(t, err)
+	contents, err := life.Contents(t.Context())
+	require.NoError(t, err)
+	life.Stop()
+	restored := moments.indexOf(contents)
+	require.GreaterOrEqual(t, restored, before, "restored %+v, which is none of the moments since", contents)
+	return restored
+}

@@ -1,0 +1,185 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
+)
+
+// Cloud stands in for the provider of a service that has no server here. It
+// checks inputs against the provider's schema and keeps what it makes as files,
+// without secrets.
+type Cloud struct {
+	base
+
+	name   string
+	schema schema
+	kinds  map[tokens.Type]kind
+	// folder has a file for each resource that exists.
+	folder string
+}
+
+// kind is how the service treats resources of one type.
+type kind struct {
+	// made returns the ID of a new resource and what the service adds to the
+	// inputs.
+	made func(inputs resource.PropertyMap) (resource.ID, resource.PropertyMap)
+	// fixed are the inputs whose change needs a new resource; nil for all.
+	fixed []resource.PropertyKey
+	// unique says that the service refuses a second resource with the same ID.
+	unique bool
+}
+
+// Pkg is the name of the package.
+func (c *Cloud) Pkg() string { return c.name }
+
+// Parameterize makes a provider of this package of a base provider.
+func (c *Cloud) Parameterize(
+	_ context.Context, request plugin.ParameterizeRequest,
+) (plugin.ParameterizeResponse, error) {
+	value, ok := request.Parameters.(*plugin.ParameterizeValue)
+	if !ok || value.Name != c.name {
+		return plugin.ParameterizeResponse{}, fmt.Errorf("the sandbox has the package %s and no other", c.name)
+	}
+	return plugin.ParameterizeResponse{Name: value.Name, Version: value.Version}, nil
+}
+
+// Check checks inputs against the schema.
+func (c *Cloud) Check(_ context.Context, request plugin.CheckRequest) (plugin.CheckResponse, error) {
+	known, found := c.schema.Resources[string(request.Type)]
+	if _, has := c.kinds[request.Type]; !found || !has {
+		return plugin.CheckResponse{}, fmt.Errorf("the sandbox has no resources of type %s", request.Type)
+	}
+	inputs := objectSchema{Properties: known.InputProperties, Required: known.RequiredInputs}
+	return plugin.CheckResponse{
+		Properties: request.News,
+		Failures:   failures(c.schema.check(request.News, inputs, nil)),
+	}, nil
+}
+
+// Diff compares the inputs.
+func (c *Cloud) Diff(_ context.Context, request plugin.DiffRequest) (plugin.DiffResult, error) {
+	fixed := c.kinds[request.Type].fixed
+	return difference(request.OldInputs, request.NewInputs, func(path resource.PropertyPath) bool {
+		for _, name := range fixed {
+			if path[0] == string(name) {
+				return true
+			}
+		}
+		return fixed == nil
+	})
+}
+
+// Create makes a resource.
+func (c *Cloud) Create(_ context.Context, request plugin.CreateRequest) (plugin.CreateResponse, error) {
+	if request.Preview {
+		return plugin.CreateResponse{Properties: c.unknown(request.Type, request.Properties)}, nil
+	}
+	kind := c.kinds[request.Type]
+	id, properties := kind.made(request.Properties)
+	if _, err := os.Stat(c.file(request.Type, id)); err == nil && kind.unique {
+		return plugin.CreateResponse{Status: resource.StatusUnknown},
+			fmt.Errorf("%s %s: the name is taken", request.Type.Name(), id)
+	}
+	state := c.state(request.Type, request.Properties, properties)
+	return plugin.CreateResponse{ID: id, Properties: state}, c.write(request.Type, id, state)
+}
+
+// Update changes a resource.
+func (c *Cloud) Update(_ context.Context, request plugin.UpdateRequest) (plugin.UpdateResponse, error) {
+	state := c.state(request.Type, request.NewInputs, request.OldOutputs)
+	if request.Preview {
+		return plugin.UpdateResponse{Properties: state}, nil
+	}
+	return plugin.UpdateResponse{Properties: state}, c.write(request.Type, request.ID, state)
+}
+
+// Read returns what Pulumi has recorded as long as the resource's file is
+// there: what is not recorded cannot be imported.
+func (c *Cloud) Read(_ context.Context, request plugin.ReadRequest) (plugin.ReadResponse, error) {
+	_, err := os.Stat(c.file(request.Type, request.ID))
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return plugin.ReadResponse{}, nil
+	case err != nil:
+		return plugin.ReadResponse{}, err
+	}
+	return plugin.ReadResponse{ReadResult: plugin.ReadResult{
+		ID: request.ID, Inputs: request.Inputs, Outputs: request.State,
+	}}, nil
+}
+
+// Delete deletes a resource.
+func (c *Cloud) Delete(_ context.Context, request plugin.DeleteRequest) (plugin.DeleteResponse, error) {
+	return plugin.DeleteResponse{}, removeFile(c.file(request.Type, request.ID))
+}
+
+// Invoke looks a resource up as if it existed already, made by someone else.
+func (c *Cloud) Invoke(_ context.Context, request plugin.InvokeRequest) (plugin.InvokeResponse, error) {
+	function, known := c.schema.Functions[string(request.Tok)]
+	if !known {
+		return plugin.InvokeResponse{}, fmt.Errorf("the sandbox has no function %s", request.Tok)
+	}
+	if problems := c.schema.check(request.Args, function.Inputs, nil); len(problems) > 0 {
+		return plugin.InvokeResponse{Failures: failures(problems)}, nil
+	}
+	found := request.Args.Copy()
+	for name, property := range function.Outputs.Properties {
+		if _, given := found[resource.PropertyKey(name)]; !given {
+			found[resource.PropertyKey(name)] = property.zero()
+		}
+	}
+	for _, id := range []resource.PropertyKey{"id", "bucketId", "applicationKeyId"} {
+		if _, has := function.Outputs.Properties[string(id)]; has {
+			found[id] = resource.NewProperty(digest(request.Args))
+		}
+	}
+	return plugin.InvokeResponse{Properties: found}, nil
+}
+
+// state has the inputs, over them what the service adds and keeps, and makes
+// secrets of what the schema says is one.
+func (c *Cloud) state(of tokens.Type, inputs, added resource.PropertyMap) resource.PropertyMap {
+	state := added.Copy()
+	for name := range c.schema.Resources[string(of)].InputProperties {
+		key := resource.PropertyKey(name)
+		if value, given := inputs[key]; given {
+			state[key] = value
+		}
+	}
+	for name, property := range c.schema.Resources[string(of)].Properties {
+		key := resource.PropertyKey(name)
+		if value, has := state[key]; has && property.Secret && !value.IsSecret() {
+			state[key] = resource.MakeSecret(value)
+		}
+	}
+	return state
+}
+
+// unknown is the state of a resource that is not made yet.
+func (c *Cloud) unknown(of tokens.Type, inputs resource.PropertyMap) resource.PropertyMap {
+	state := resource.PropertyMap{}
+	for name := range c.schema.Resources[string(of)].Properties {
+		state[resource.PropertyKey(name)] = resource.MakeComputed(resource.NewProperty(""))
+	}
+	return c.state(of, inputs, state)
+}
+
+func (c *Cloud) file(of tokens.Type, id resource.ID) string {
+	return filepath.Join(c.folder, fmt.Sprintf("%s-%s.json", of.Name(), id))
+}
+
+func (c *Cloud) write(of tokens.Type, id resource.ID, state resource.PropertyMap) error {
+	content, err := json.MarshalIndent(toPlain(state).shown, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(c.file(of, id), append(content, '\n'))
+}

@@ -1,0 +1,155 @@
+package provider_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox/provider"
+)
+
+func newKubernetes(t *testing.T) (kubernetes *provider.Kubernetes, folder string) {
+	t.Helper()
+	catalog, err := crds.Load(t.Context())
+	require.NoError(t, err)
+	folder = t.TempDir()
+	return provider.NewKubernetes(catalog, provider.Files{Folder: folder}), folder
+}
+
+// objectStore is an object with the given fields in spec.configuration.
+func objectStore(configuration map[string]any) resource.PropertyMap {
+	return properties(map[string]any{
+		"apiVersion": "barmancloud.cnpg.io/v1",
+		"kind":       "ObjectStore",
+		"metadata":   map[string]any{"namespace": "auth", "name": "store"},
+		"spec":       map[string]any{"configuration": configuration},
+	})
+}
+
+func secret(name, value string) resource.PropertyMap {
+	object := properties(map[string]any{
+		"apiVersion": "v1",
+		"kind":       "Secret",
+		"metadata":   map[string]any{"namespace": "auth", "name": name},
+	})
+	object["stringData"] = resource.NewProperty(resource.PropertyMap{
+		"KEY": resource.MakeSecret(resource.NewProperty(value)),
+	})
+	return object
+}
+
+func TestKubernetesChecksObjects(t *testing.T) {
+	kubernetes, _ := newKubernetes(t)
+	unknown := objectStore(map[string]any{"destinationPath": "s3://b/p", "wal": map[string]any{}})
+	unknown["spec"].ObjectValue()["configuration"].ObjectValue()["wal"].ObjectValue()["maxParallel"] =
+		resource.MakeComputed(resource.NewProperty(""))
+	for _, test := range []struct {
+		name   string
+		object resource.PropertyMap
+		want   []string
+	}{
+		{"a good object", objectStore(map[string]any{"destinationPath": "s3://b/p"}), nil},
+		{"a value that is not known yet", unknown, nil},
+		{"a missing field", objectStore(map[string]any{}),
+			[]string{"ObjectStore auth/store: spec.configuration.destinationPath: Required value"}},
+		{"an unknown field", objectStore(map[string]any{"destinationPath": "s3://b/p", "endpoint": "x"}),
+			[]string{"ObjectStore auth/store: spec.configuration.endpoint: Forbidden: the schema has no such field"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			response, err := kubernetes.Check(t.Context(), plugin.CheckRequest{News: test.object})
+
+			require.NoError(t, err)
+			var reasons []string
+			for _, failure := range response.Failures {
+				reasons = append(reasons, failure.Reason)
+			}
+			assert.Equal(t, test.want, reasons)
+		})
+	}
+}
+
+func TestKubernetesReplacesWhatTheRealProviderReplaces(t *testing.T) {
+	kubernetes, _ := newKubernetes(t)
+	store := objectStore(map[string]any{"destinationPath": "a"})
+	for _, test := range []struct {
+		name         string
+		old, updated resource.PropertyMap
+		want         plugin.DiffKind
+		deleteFirst  bool
+	}{
+		{"a field of a custom resource", store, objectStore(map[string]any{"destinationPath": "b"}), plugin.DiffUpdate, false},
+		{"what a Secret holds", secret("a", "old"), secret("a", "new"), plugin.DiffUpdateReplace, true},
+		{"the name of an object", secret("a", "old"), secret("b", "old"), plugin.DiffUpdateReplace, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			diff, err := kubernetes.Diff(t.Context(), plugin.DiffRequest{
+				OldInputs: test.old, OldOutputs: test.old, NewInputs: test.updated,
+			})
+
+			require.NoError(t, err)
+			require.Len(t, diff.DetailedDiff, 1)
+			for _, change := range diff.DetailedDiff {
+				assert.Equal(t, test.want, change.Kind)
+			}
+			assert.Equal(t, test.deleteFirst, diff.DeleteBeforeReplace)
+		})
+	}
+}
+
+// TestKubernetesSeesWhatAServerChanged shows that a value that the program sets
+// and something else rewrites is a difference, and one that it does not set none.
+func TestKubernetesSeesWhatAServerChanged(t *testing.T) {
+	kubernetes, _ := newKubernetes(t)
+	inputs := objectStore(map[string]any{"destinationPath": "a"})
+	defaulted := objectStore(map[string]any{"destinationPath": "a", "wal": map[string]any{"maxParallel": 1}})
+	rewritten := objectStore(map[string]any{"destinationPath": "A"})
+
+	same, err := kubernetes.Diff(t.Context(), plugin.DiffRequest{
+		OldInputs: inputs, OldOutputs: defaulted, NewInputs: inputs,
+	})
+	require.NoError(t, err)
+	assert.Equal(t, plugin.DiffNone, same.Changes)
+
+	different, err := kubernetes.Diff(t.Context(), plugin.DiffRequest{
+		OldInputs: inputs, OldOutputs: rewritten, NewInputs: inputs,
+	})
+	require.NoError(t, err)
+	assert.Contains(t, different.DetailedDiff, "spec.configuration.destinationPath")
+}
+
+func TestAManifestHasNoSecrets(t *testing.T) {
+	kubernetes, folder := newKubernetes(t)
+
+	created, err := kubernetes.Create(t.Context(), plugin.CreateRequest{Properties: secret("keys", "hunter2hunter2")})
+
+	require.NoError(t, err)
+	assert.Equal(t, resource.ID("auth/keys"), created.ID)
+	assert.True(t, created.Properties["stringData"].IsSecret())
+	content, err := os.ReadFile(filepath.Join(folder, "auth", "secret-keys.yaml"))
+	require.NoError(t, err)
+	assert.Equal(t, `apiVersion: v1
+kind: Secret
+metadata:
+  name: keys
+  namespace: auth
+stringData:
+  KEY: (secret)
+`, string(content))
+}
+
+func TestAnObjectIsMadeOnce(t *testing.T) {
+	kubernetes, _ := newKubernetes(t)
+	create := plugin.CreateRequest{Properties: objectStore(map[string]any{"destinationPath": "a"})}
+	_, err := kubernetes.Create(t.Context(), create)
+	require.NoError(t, err)
+
+	_, err = kubernetes.Create(t.Context(), create)
+
+	require.ErrorContains(t, err, "create ObjectStore auth/store: the object exists already")
+}
