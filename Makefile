@@ -32,23 +32,23 @@ destroy:
 	pulumi destroy --stack $(STACK)
 endif
 
-render: ## Write an environment's manifests to rendered/ without any credentials
+render: ## Write an environment's manifests, without credentials
 	@$(SANDBOX) render $(STACK)
 
 test: ## Run all tests that need nothing but Go
 	go test ./...
 	go -C tests test ./...
 
-acceptance: ## Try everything on a real API server with the real operators
+acceptance: ## Try everything on a real API server and operators
 	go -C tests test -tags acceptance -count=1 -v -timeout 60m ./acceptance/
 
-restore-test: ## Restore from both copies with real PostgreSQL, barman and S3 (root)
+restore-test: ## Restore from both copies with real servers (root)
 	go -C tests test -tags restore -count=1 -v -timeout 60m ./restore/...
 
-e2e: ## Live through everything on a real node (root, E2E_DISPOSABLE_MACHINE=1)
+e2e: ## Run on a real node (root, E2E_DISPOSABLE_MACHINE=1)
 	go -C tests test -tags e2e -count=1 -p 1 -v -timeout 90m ./node ./e2e
 
-bench: ## Measure compile and engine cost beside programs without the component
+bench: ## Measure compile and engine cost beside a baseline
 	go -C tests run ./bench
 
 check: ## Check formatting, vet, lint, tidiness and generated code

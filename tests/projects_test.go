@@ -187,6 +187,5 @@ func names(t *testing.T, box *sandbox.Sandbox) []string {
 
 func write(t *testing.T, file, content string) {
 	t.Helper()
-	//nolint:gosec // The file is the test's own.
 	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
 }

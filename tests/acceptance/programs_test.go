@@ -63,13 +63,13 @@ func programs() []program {
 func shipped(t *testing.T) []string {
 	t.Helper()
 	var found []string
-	stacks, err := filepath.Glob(filepath.Join(root, "stacks/Pulumi.*.yaml"))
+	stacks, err := filepath.Glob(filepath.Join(root, "stacks", "Pulumi.*.yaml"))
 	require.NoError(t, err)
 	for _, file := range stacks {
 		stack := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "Pulumi."), ".yaml")
 		found = append(found, program{project: ".", stack: stack}.String())
 	}
-	examples, err := filepath.Glob(filepath.Join(root, "examples/*/Pulumi.yaml"))
+	examples, err := filepath.Glob(filepath.Join(root, "examples", "*", "Pulumi.yaml"))
 	require.NoError(t, err)
 	for _, file := range examples {
 		project, err := filepath.Rel(root, filepath.Dir(file))
@@ -193,7 +193,7 @@ func (b *box) destroyAll(t *testing.T) {
 		require.NoError(t, err)
 	}
 	b.must(t, "destroy", b.Destroy)
-	assert.Zero(t, len(b.export(t).Resources), "resources in the state")
+	assert.Empty(t, b.export(t).Resources, "resources in the state")
 }
 
 func summary(result *sandbox.Result) []string {

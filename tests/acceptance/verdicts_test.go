@@ -3,6 +3,7 @@
 package acceptance
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func (s *suite) testVerdicts(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			ours, ourErr := render(t, merge(t, base, fromYAML(t, v.database)))
 			object := s.proposed(t, v, ours, rendered, ourErr == nil)
-			_, warnings, theirErr := s.tryCreate(t, object)
+			warnings, theirErr := s.tryCreate(t, object)
 
 			assertVerdict(t, "we", ourErr, v.ours)
 			assertVerdict(t, "the API server", theirErr, v.theirs)
@@ -124,7 +125,7 @@ func appendOwned(changed, base map[string]any, list string) {
 func jsonEqual(a, b any) bool {
 	left, leftErr := json.Marshal(a)
 	right, rightErr := json.Marshal(b)
-	return leftErr == nil && rightErr == nil && string(left) == string(right)
+	return leftErr == nil && rightErr == nil && bytes.Equal(left, right)
 }
 
 func clusterName(objects []*unstructured.Unstructured) string {

@@ -148,7 +148,7 @@ func (c *ControlPlane) answers(ctx context.Context, url string) error {
 const monitoringQueries = "cnpg-default-monitoring"
 
 func (c *ControlPlane) installMonitoring(ctx context.Context) error {
-	objects, err := ReadManifests(filepath.Join(c.programs.operatorSource, "config/manager/default-monitoring.yaml"))
+	objects, err := ReadManifests(filepath.Join(c.programs.operatorSource, "config", "manager", "default-monitoring.yaml"))
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (c *ControlPlane) installMonitoring(ctx context.Context) error {
 // installWebhooks registers the operator's webhooks at an address instead of
 // the name of a Service.
 func (c *ControlPlane) installWebhooks(ctx context.Context, address string) error {
-	objects, err := ReadManifests(filepath.Join(c.programs.operatorSource, "config/webhook/manifests.yaml"))
+	objects, err := ReadManifests(filepath.Join(c.programs.operatorSource, "config", "webhook", "manifests.yaml"))
 	if err != nil {
 		return err
 	}

@@ -68,13 +68,12 @@ spec: {instances: 1}`,
 			want: []string{"metadata.namespace: Required value"},
 		},
 		{
-			name: "a list with the same key twice",
+			name: "a value of the wrong type deep in a list",
 			object: `
 apiVersion: postgresql.cnpg.io/v1
 kind: Cluster
 metadata: {name: db, namespace: auth}
-spec: {instances: 1, managed: {services: {disabledDefaultServices: [r], additional: []}}, env: [{name: A, value: "1"}],
-  topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: 7}]}`,
+spec: {instances: 1, topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: 7}]}`,
 			want: []string{"spec.topologySpreadConstraints[0].whenUnsatisfiable: Invalid value"},
 		},
 		{

@@ -40,7 +40,7 @@ state = "`+n.file("containerd-state")+`"
 // ctr is a command of containerd's client. Without a server it would wait long.
 func (n *Node) ctr(ctx context.Context, args ...string) *exec.Cmd {
 	args = append([]string{"--connect-timeout=2s", "--address", n.containerdSocket(), "--namespace", "k8s.io"}, args...)
-	cmd := exec.CommandContext(ctx, "/usr/bin/ctr", args...) //nolint:gosec // the node's own commands
+	cmd := exec.CommandContext(ctx, "/usr/bin/ctr", args...)
 	cmd.WaitDelay = time.Second
 	return cmd
 }

@@ -47,7 +47,7 @@ func buildRoot(ctx context.Context, progress io.Writer) (rootfs, error) {
 		}
 		start := time.Now()
 		fmt.Fprintln(progress, "Putting the images' file system together from Debian packages; this takes some minutes.")
-		cmd := exec.CommandContext(ctx, "sh", "-c", rootScript, "root", archive+".partial", release) //nolint:gosec // the script above
+		cmd := exec.CommandContext(ctx, "sh", "-c", rootScript, "root", archive+".partial", release)
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return rootfs{}, fmt.Errorf("make the images' file system: %w\n%s", err, output)
 		}

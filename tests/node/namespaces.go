@@ -115,7 +115,7 @@ func (n *Node) startNetwork(ctx context.Context) error {
 
 // run runs a short command.
 func run(ctx context.Context, command ...string) error {
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // the node's own commands
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	output, err := cmd.CombinedOutput()
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", strings.Join(command, " "), err), errors.New(string(output)))

@@ -96,7 +96,7 @@ func installPackages(ctx context.Context, progress io.Writer) error {
 		{"update", "--quiet=2"},
 		append([]string{"install", "--yes", "--quiet=2", "--no-install-recommends"}, missing...),
 	} {
-		cmd := exec.CommandContext(ctx, "apt-get", arguments...) //nolint:gosec // names from above
+		cmd := exec.CommandContext(ctx, "apt-get", arguments...)
 		// At runlevel 1 the packages do not start their services.
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
 		if output, err := cmd.CombinedOutput(); err != nil {

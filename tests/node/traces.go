@@ -44,7 +44,7 @@ func traces(ctx context.Context) ([]string, error) {
 	for _, command := range [][]string{
 		{"ip", "-brief", "link"}, {"ip", "netns"}, {"ip", "rule"}, {"ip", "route"}, {"iptables-save"},
 	} {
-		output, err := exec.CommandContext(ctx, command[0], command[1:]...).Output() //nolint:gosec // from above
+		output, err := exec.CommandContext(ctx, command[0], command[1:]...).Output()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", strings.Join(command, " "), err)
 		}

@@ -53,7 +53,7 @@ func TestMirrorIsKilled(t *testing.T) {
 
 		after := time.Duration(rand.Int64N(int64(longest)))
 		ctx, cancel := context.WithTimeout(t.Context(), after)
-		run := w.tryMirror(t, ctx, 1)
+		run := w.tryMirror(ctx, t, 1)
 		cancel()
 		restored = w.requireNothingLost(t, moments, restored)
 		t.Logf("kill %d after %.2f s: failed in %q, restores to moment %d of %d",
@@ -87,23 +87,18 @@ func TestFaults(t *testing.T) {
 	for name, store := range map[string]*lab.Store{"archive": w.archive, "mirror": w.mirror} {
 		t.Run("the "+name+" stops and starts during the copy", func(t *testing.T) {
 			newBackup(t)
-			done := make(chan lab.Run)
-			go func() {
-				run, _ := lab.RunJob(t.Context(), w.render(t, 1).Mirror, w.secrets)
-				done <- run
-			}()
+			run := w.startMirror(t)
 			time.Sleep(time.Duration(300+rand.IntN(1500)) * time.Millisecond)
 			store.Stop()
 			time.Sleep(time.Second)
 			require.NoError(t, store.Start(t.Context()))
-			run := <-done
-			t.Logf("the job failed in %q", run.Failed)
+			t.Logf("the job failed in %q", run().Failed)
 			afterwards(t)
 		})
 		t.Run("the "+name+" is away", func(t *testing.T) {
 			newBackup(t)
 			store.Stop()
-			run := w.tryMirror(t, t.Context(), 1)
+			run := w.tryMirror(t.Context(), t, 1)
 			require.NoError(t, store.Start(t.Context()))
 			assert.Equal(t, "copy", run.Failed)
 			afterwards(t)
@@ -123,7 +118,7 @@ func TestFaults(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 1, removed)
 
-		run := w.tryMirror(t, t.Context(), 1)
+		run := w.tryMirror(t.Context(), t, 1)
 		assert.Equal(t, "copy", run.Failed)
 		assert.Contains(t, run.Output, "backup "+id+" lacks WAL "+newest.EndWAL)
 		assert.NotContains(t, ids(w.requireInvariant(t, 1)), id)
@@ -149,7 +144,7 @@ func TestFaults(t *testing.T) {
 
 		run := w.runMirror(t, 1)
 		assert.Contains(t, run.Output, "the mirror holds", "a WAL may be late: several are archived at once")
-		run = w.tryMirror(t, t.Context(), 1)
+		run = w.tryMirror(t.Context(), t, 1)
 		assert.Equal(t, "copy", run.Failed, "but not by a whole run")
 		assert.Contains(t, run.Output, strings.TrimSuffix(filepath.Base(gap), ".gz")[8:]+" is missing")
 
@@ -162,19 +157,13 @@ func TestFaults(t *testing.T) {
 		id := newBackup(t)
 		w.args.Mirror.BandwidthLimit = "500K"
 		defer func() { w.args.Mirror.BandwidthLimit = "" }()
-		job := w.render(t, 1).Mirror
-		done := make(chan lab.Run)
-		go func() {
-			run, _ := lab.RunJob(t.Context(), job, w.secrets)
-			done <- run
-		}()
+		run := w.startMirror(t)
 		time.Sleep(2 * time.Second)
 		_, err := w.archive.Remove(t.Context(), prefix(1)+"/base/"+id+"/data")
 		require.NoError(t, err)
 		_, err = w.archive.Remove(t.Context(), prefix(1)+"/base/"+id+"/")
 		require.NoError(t, err)
-		run := <-done
-		t.Logf("the job failed in %q", run.Failed)
+		t.Logf("the job failed in %q", run().Failed)
 		w.args.Mirror.BandwidthLimit = ""
 		afterwards(t)
 	})
@@ -199,6 +188,7 @@ func TestFaults(t *testing.T) {
 		slow := life.WritingTo(w.written(t, 1))
 		w.args.B2.Data.ImmediateCheckpoint = true
 		require.NoError(t, life.Insert(t.Context(), 20_000))
+		moments = append(moments, remember(t, life))
 		ended := make(chan error, 1)
 		go func() {
 			_, err := slow.Backup(t.Context())
@@ -229,6 +219,17 @@ func ids(backups []lab.Backup) []string {
 	return list
 }
 
+// TestMirrorBeforeTheFirstBackup is no alarm for a new database.
+func TestMirrorBeforeTheFirstBackup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cnpg.B2, "")
+	life := w.begin(t)
+	insertAndArchive(t, life, 100)
+	run := w.runMirror(t, 1)
+	assert.Contains(t, run.Output, "there is no base backup yet")
+	assert.Empty(t, w.requireInvariant(t, 1))
+}
+
 // TestMirrorDiskIsFull fills the disk below the mirror.
 func TestMirrorDiskIsFull(t *testing.T) {
 	t.Parallel()
@@ -239,7 +240,7 @@ func TestMirrorDiskIsFull(t *testing.T) {
 
 	filler := filepath.Join(lab.SmallDisk(), "filler")
 	require.NoError(t, fill(filler))
-	run := w.tryMirror(t, t.Context(), 1)
+	run := w.tryMirror(t.Context(), t, 1)
 	assert.Equal(t, "copy", run.Failed)
 	assert.Contains(t, run.Output, "PROBLEM: ")
 	w.requireNothingLost(t, moments, 0)
@@ -259,7 +260,7 @@ func fill(name string) error {
 	zeros := make([]byte, 1<<16)
 	for {
 		if _, err := file.Write(zeros); err != nil {
-			return nil //nolint:nilerr // the disk is full, which is what was asked for
+			return nil
 		}
 	}
 }
@@ -279,7 +280,7 @@ func TestArchiveIsRansomed(t *testing.T) {
 		for _, object := range archived {
 			require.NoError(t, w.archive.Write(t.Context(), object.Key, []byte("pay up")))
 		}
-		run := w.tryMirror(t, t.Context(), 1)
+		run := w.tryMirror(t.Context(), t, 1)
 		assert.Equal(t, "copy", run.Failed)
 		assert.Contains(t, run.Output, "the archive has lost all of its backups")
 	})
@@ -287,7 +288,7 @@ func TestArchiveIsRansomed(t *testing.T) {
 		_, err := w.archive.Remove(t.Context(), prefix(1))
 		require.NoError(t, err)
 		for range 2 {
-			run := w.tryMirror(t, t.Context(), 1)
+			run := w.tryMirror(t.Context(), t, 1)
 			assert.Equal(t, "copy", run.Failed)
 			assert.Contains(t, run.Output, "the archive has lost all of its backups")
 		}

@@ -137,17 +137,38 @@ func (w *world) begin(t *testing.T, initdb ...string) *lab.Life {
 // runMirror runs the job and wants it to end well.
 func (w *world) runMirror(t *testing.T, generation int) lab.Run {
 	t.Helper()
-	run := w.tryMirror(t, t.Context(), generation)
+	run := w.tryMirror(t.Context(), t, generation)
 	require.Empty(t, run.Failed, "the mirror's job failed:\n%s", run.Output)
 	return run
 }
 
 // tryMirror runs the job, which may fail, until ctx ends.
-func (w *world) tryMirror(t *testing.T, ctx context.Context, generation int) lab.Run {
+func (w *world) tryMirror(ctx context.Context, t *testing.T, generation int) lab.Run {
 	t.Helper()
 	run, err := lab.RunJob(ctx, w.render(t, generation).Mirror, w.secrets)
 	require.NoError(t, err)
 	return run
+}
+
+// startMirror starts the job for the first generation. The function that it
+// returns waits for the end.
+func (w *world) startMirror(t *testing.T) func() lab.Run {
+	t.Helper()
+	type result struct {
+		run lab.Run
+		err error
+	}
+	job, done := w.render(t, 1).Mirror, make(chan result, 1)
+	go func() {
+		run, err := lab.RunJob(t.Context(), job, w.secrets)
+		done <- result{run, err}
+	}()
+	return func() lab.Run {
+		t.Helper()
+		ended := <-done
+		require.NoError(t, ended.err)
+		return ended.run
+	}
 }
 
 // moment is what a database held at a time.

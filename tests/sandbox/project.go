@@ -56,7 +56,6 @@ func newProject(source, folder, stack, passphrase string) (*project, error) {
 			return nil, fmt.Errorf("copy of the project: %w", err)
 		}
 	}
-	//nolint:gosec // The folder is the caller's choice.
 	if err := os.WriteFile(filepath.Join(folder, "Pulumi.yaml"), content, 0o600); err != nil {
 		return nil, fmt.Errorf("copy of the project: %w", err)
 	}

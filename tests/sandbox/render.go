@@ -71,7 +71,7 @@ func copyManifests(from, to string) (copied []string, err error) {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return nil, err
 		}
-		if err := os.WriteFile(name, append([]byte(rendered), content...), 0o644); err != nil { //nolint:gosec // Manifests are for everyone.
+		if err := os.WriteFile(name, append([]byte(rendered), content...), 0o644); err != nil {
 			return nil, err
 		}
 		copied = append(copied, name)

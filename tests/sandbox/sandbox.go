@@ -126,9 +126,6 @@ func (s *Sandbox) Configure(ctx context.Context, config map[string]any) error {
 	return nil
 }
 
-// Config is the configuration of the stack as its file has it, by key.
-func (s *Sandbox) Config() (map[string]any, error) { return s.project.config() }
-
 // Manifests is the folder with the Kubernetes objects.
 func (s *Sandbox) Manifests() string { return s.path("manifests") }
 

@@ -34,6 +34,5 @@ func run(ctx context.Context) error {
 	if err := tools.Compile(os.Stdout, "the sandbox", build); err != nil {
 		return fmt.Errorf("build the sandbox: %w", err)
 	}
-	//nolint:gosec // It is the binary that was just built.
 	return syscall.Exec(binary, append([]string{binary}, os.Args[1:]...), os.Environ())
 }

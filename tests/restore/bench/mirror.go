@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -26,8 +25,10 @@ func (w *world) mirrorFigures(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = life.Backup(ctx)
-	if err = errors.Join(err, life.Archived(ctx)); err != nil {
+	if _, err := life.Backup(ctx); err != nil {
+		return err
+	}
+	if err := life.Archived(ctx); err != nil {
 		return err
 	}
 	life.Stop()
@@ -62,7 +63,7 @@ func (w *world) mirrorFigures(ctx context.Context) error {
 func (w *world) addWAL(ctx context.Context, next, count int) (int, error) {
 	content := make([]byte, 100<<10)
 	for i := range content {
-		content[i] = byte(rand.Uint32()) //nolint:gosec // does not compress is all that is asked
+		content[i] = byte(rand.Uint32())
 	}
 	for end := next + count; next < end; next++ {
 		log, segment := next/0x100, next%0x100

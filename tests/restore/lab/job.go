@@ -61,7 +61,7 @@ func runContainer(ctx context.Context, namespace string, container corev1.Contai
 	if err != nil {
 		return false, err
 	}
-	cmd := exec.CommandContext(ctx, program, container.Command[1:]...) //nolint:gosec // what the component renders
+	cmd := exec.CommandContext(ctx, program, container.Command[1:]...)
 	cmd.Args[0] = container.Command[0]
 	cmd.Env = environment
 	cmd.Stdout, cmd.Stderr = output, output

@@ -140,7 +140,7 @@ func outside(ctx context.Context, progress io.Writer, options Options) (int, err
 	// The parent-death signal is bound to the thread that starts the child.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, labProgram(dir), os.Args[1:]...) //nolint:gosec // this program
+	cmd := exec.CommandContext(ctx, labProgram(dir), os.Args[1:]...)
 	cmd.Env = environment
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{

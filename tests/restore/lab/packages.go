@@ -43,7 +43,7 @@ func installPackages(ctx context.Context, progress io.Writer) error {
 		{"update", "--quiet=2"},
 		append([]string{"install", "--yes", "--quiet=2", "--no-install-recommends"}, missing...),
 	} {
-		cmd := exec.CommandContext(ctx, "apt-get", arguments...) //nolint:gosec // names from above
+		cmd := exec.CommandContext(ctx, "apt-get", arguments...)
 		// At runlevel 1 the packages do not start their services.
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
 		if output, err := cmd.CombinedOutput(); err != nil {
@@ -67,7 +67,7 @@ func downloadBarman(ctx context.Context, progress io.Writer, dir string) (string
 	}
 	sources := filepath.Join(dir, "sources.list")
 	const line = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n"
-	if err := os.WriteFile(sources, []byte(line), 0o644); err != nil { //nolint:gosec // apt reads it as another user
+	if err := os.WriteFile(sources, []byte(line), 0o644); err != nil {
 		return "", err
 	}
 	own := []string{
@@ -79,7 +79,7 @@ func downloadBarman(ctx context.Context, progress io.Writer, dir string) (string
 		append([]string{"apt-get", "download", "--quiet=2", "python3-barman/trixie", "barman-cli-cloud/trixie"}, own...),
 		{"sh", "-c", "for package in *.deb; do dpkg --extract $package .; done"},
 	} {
-		cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // commands from above
+		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 		cmd.Dir = dir
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, output)

@@ -34,7 +34,7 @@ func (i *Instance) initialize(ctx context.Context, arguments ...string) error {
 	arguments = append([]string{
 		"--pgdata", i.data(), "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
 	}, arguments...)
-	cmd := exec.CommandContext(ctx, filepath.Join(postgresBin, "initdb"), arguments...) //nolint:gosec // our own arguments
+	cmd := exec.CommandContext(ctx, filepath.Join(postgresBin, "initdb"), arguments...)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, output)
 	}

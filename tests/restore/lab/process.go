@@ -26,7 +26,7 @@ func startServer(name, logFile string, environment []string, program string, arg
 	}
 	defer func() { _ = log.Close() }()
 	s := &server{name: name, done: make(chan struct{})}
-	s.cmd = exec.Command(program, arguments...) //nolint:gosec,noctx // stopped by stop
+	s.cmd = exec.Command(program, arguments...) //nolint:noctx // stopped by stop
 	s.cmd.Env = append(os.Environ(), environment...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -241,7 +241,7 @@ func (s *Sidecar) restore(ctx context.Context, target *cnpgv1.RecoveryTarget) er
 	options = append(options, "--endpoint-url", configuration.EndpointURL)
 	options = configuration.Data.AppendRestoreAdditionalCommandArgs(options)
 	options = append(options, configuration.DestinationPath, s.from.ServerName, found.ID, s.instance.data())
-	unpack := exec.CommandContext(ctx, barmanutils.BarmanCloudRestore, options...) //nolint:gosec // the library's arguments
+	unpack := exec.CommandContext(ctx, barmanutils.BarmanCloudRestore, options...)
 	unpack.Env = environment
 	if output, err := unpack.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", barmanutils.BarmanCloudRestore, err, output)
