@@ -124,7 +124,7 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
 		namespace: full.Namespace, name: name,
 		annotations: map[string]string{"pulumi.com/waitFor": "condition=Ready"},
-	}, drillSpec(name, full), pulumi.Timeouts(&pulumi.CustomTimeouts{Create: full.Timeout}))
+	}, drillSpec(full), pulumi.Timeouts(&pulumi.CustomTimeouts{Create: full.Timeout}))
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (d *Drill) register(ctx *pulumi.Context, o object, spec any, opts ...pulumi
 }
 
 // drillSpec is a Cluster that is restored and archives nothing.
-func drillSpec(name string, args DrillArgs) cnpgv1.ClusterSpec {
+func drillSpec(args DrillArgs) cnpgv1.ClusterSpec {
 	source := names{database: args.Database}
 	spec := *args.Spec.DeepCopy()
 	spec.Instances = max(spec.Instances, 1)

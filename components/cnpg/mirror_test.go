@@ -2,6 +2,7 @@ package cnpg
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,7 +79,7 @@ func TestMirrorRunsWithoutPrivileges(t *testing.T) {
 	assert.True(t, *pod.SecurityContext.RunAsNonRoot)
 	assert.NotZero(t, *pod.SecurityContext.RunAsUser)
 	assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type)
-	containers := append(pod.InitContainers, pod.Containers...)
+	containers := slices.Concat(pod.InitContainers, pod.Containers)
 	require.Len(t, containers, 2)
 	for _, container := range containers {
 		security := container.SecurityContext

@@ -18,13 +18,16 @@ type StoreOptions struct {
 	// Retention is for how long base backups, and the WAL that they need, are
 	// kept in this store. Default: the database's Retention.
 	Retention string `json:"retention,omitempty"`
-	// WAL is about the WAL archive. Defaults: compression gzip; encryption
-	// AES256 at B2 and none at MinIO; maxParallel 8, so that a backlog drains
-	// and a recovery fetches eight files for each round trip instead of one.
+	// WAL is about the WAL archive. Defaults: compression gzip, which every
+	// release of barman reads and which a mostly empty segment needs most;
+	// encryption AES256 at B2 and none at MinIO, which refuses it without a key
+	// management service; maxParallel 4, so that a backlog drains and a recovery
+	// fetches four files for each round trip: each is a Python process, and more
+	// of them starve a small node.
 	WAL barmanapi.WalBackupConfiguration `json:"wal,omitempty"`
-	// Data is about base backups. Defaults: compression gzip; encryption AES256
-	// at B2 and none at MinIO; jobs 2, barman's own; immediateCheckpoint false,
-	// which spares the disk.
+	// Data is about base backups. Defaults: compression gzip and encryption as
+	// for WAL; jobs 2, barman's own; immediateCheckpoint false, which spreads the
+	// load of the disk and delays a base backup by minutes at the most.
 	Data barmanapi.DataBackupConfiguration `json:"data,omitempty"`
 	// Sidecar is about the container beside PostgreSQL that runs barman. It
 	// counts for the archive. Default: empty. At B2 two variables are added that
@@ -49,7 +52,7 @@ func (o StoreOptions) withDefaults(at Location, retention string) StoreOptions {
 		o.Data.Encryption = barmanapi.EncryptionTypeAES256
 	}
 	if o.WAL.MaxParallel == 0 {
-		o.WAL.MaxParallel = 8
+		o.WAL.MaxParallel = 4
 	}
 	if o.Data.Jobs == nil {
 		jobs := int32(2)

@@ -4,6 +4,7 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -36,14 +37,14 @@ type Database struct {
 func Load(ctx *pulumi.Context) (*Config, error) {
 	stack := config.New(ctx, "cnpg-backup")
 	loaded := &Config{}
-	var problems field.ErrorList
-	for key, target := range map[string]any{
-		"b2": &loaded.B2, "minio": &loaded.MinIO, "bitwarden": &loaded.Bitwarden,
-		"protect": &loaded.Protect, "databases": &loaded.Databases,
-	} {
-		problems = append(problems, decode(key, stack.Get(key), target)...)
-	}
-	problems = append(problems, loaded.validate()...)
+	problems := slices.Concat(
+		decode("b2", stack.Get("b2"), &loaded.B2),
+		decode("minio", stack.Get("minio"), &loaded.MinIO),
+		decode("bitwarden", stack.Get("bitwarden"), &loaded.Bitwarden),
+		decode("protect", stack.Get("protect"), &loaded.Protect),
+		decode("databases", stack.Get("databases"), &loaded.Databases),
+		loaded.validate(),
+	)
 	return loaded, cnpg.Join(fmt.Sprintf("environment %q", ctx.Stack()), problems)
 }
 

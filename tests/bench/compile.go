@@ -13,7 +13,8 @@ import (
 
 // compilation is what it costs to compile a program from nothing.
 type compilation struct {
-	seconds float64
+	// seconds are on the clock, cpu those of all cores.
+	seconds, cpu float64
 	// largest is the memory of the largest process, all of those that ran at the
 	// same time.
 	largest, all int64
@@ -40,6 +41,7 @@ func compile(ctx context.Context, folder string) (result compilation, err error)
 	if err != nil {
 		return result, fmt.Errorf("compile %s: %w", folder, err)
 	}
+	result.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		result.largest = usage.Maxrss * 1024
 	}

@@ -42,15 +42,16 @@ func compilations(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Compile from an empty cache, %d cores %20s %13s\n", runtime.NumCPU(), "largest", "all processes")
-	fmt.Printf("%-24s %9s %20s %13s\n", "", "seconds", "process, MB", "together, MB")
+	fmt.Printf("Compile from an empty cache, %d cores %20s %12s\n", runtime.NumCPU(), "largest", "all")
+	fmt.Printf("%-25s%9s %9s %12s %12s\n", "", "seconds", "CPU s", "process, MB", "together, MB")
 	for _, row := range []struct {
 		name string
 		compilation
 	}{{"empty Pulumi program", empty}, {"stack program", stacks}} {
-		fmt.Printf("  %-22s %9.1f %20d %13d\n", row.name, row.seconds, megabytes(row.largest), megabytes(row.all))
+		fmt.Printf("%-25s%9.1f %9.1f %12d %12d\n", row.name, row.seconds, row.cpu,
+			megabytes(row.largest), megabytes(row.all))
 	}
-	fmt.Printf("  %-22s %9.2f %20.2f %13.2f\n\n", "ratio", stacks.seconds/empty.seconds,
+	fmt.Printf("%-25s%9.2f %9.2f %12.2f %12.2f\n\n", "ratio", stacks.seconds/empty.seconds, stacks.cpu/empty.cpu,
 		ratio(stacks.largest, empty.largest), ratio(stacks.all, empty.all))
 	return nil
 }

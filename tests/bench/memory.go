@@ -11,7 +11,7 @@ import (
 )
 
 // sampling is how often memory is looked at.
-const sampling = 100 * time.Millisecond
+const sampling = 200 * time.Millisecond
 
 // watch adds up the resident memory of a process's descendants until stop is
 // called, which returns the highest sum. Pages that processes share count for
