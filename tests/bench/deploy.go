@@ -13,8 +13,14 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
 )
 
-// repetitions is how often each deployment is measured.
-const repetitions = 3
+// repetitions is how often a deployment is measured. A large one takes minutes
+// and varies little.
+func repetitions(databases int) int {
+	if databases > 10 {
+		return 1
+	}
+	return 3
+}
 
 // deployment is what it costs to deploy a program.
 type deployment struct {
@@ -35,7 +41,7 @@ type subject struct {
 
 // deploy measures a subject several times and takes the medians. The second
 // result are the objects of the last time.
-func (s subject) deploy(ctx context.Context) (deployment, []map[string]any, error) {
+func (s subject) deploy(ctx context.Context, repetitions int) (deployment, []map[string]any, error) {
 	var runs []deployment
 	var objects []map[string]any
 	for range repetitions {

@@ -62,11 +62,11 @@ func deployments(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	fmt.Printf("Deploy to the sandbox, medians of %d %16s %17s\n", repetitions, "up", "up, no changes")
+	fmt.Printf("Deploy to the sandbox %29s %17s\n", "up", "up, no changes")
 	fmt.Printf("%-15s%-10s %9s %9s %7s %9s %7s\n", "", "", "resources", "seconds", "MB", "seconds", "MB")
 	for _, databases := range []int{1, 10, 100} {
 		progress(fmt.Sprintf("deploying %d databases with the component and by hand", databases))
-		component, objects, err := environment("..", temporary, databases).deploy(ctx)
+		component, objects, err := environment("..", temporary, databases).deploy(ctx, repetitions(databases))
 		if err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func deployments(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		hand, _, err := raw.deploy(ctx)
+		hand, _, err := raw.deploy(ctx, repetitions(databases))
 		if err != nil {
 			return err
 		}
