@@ -34,9 +34,7 @@ func Join(subject string, problems field.ErrorList) error {
 	return errors.Join(lines...)
 }
 
-// checkNames wants a namespace and a cluster name that Kubernetes and the
-// operator accept. The operator builds service names from the cluster's, hence
-// DNS-1035 and 50 characters.
+// checkNamespace wants a namespace that Kubernetes accepts.
 func checkNamespace(at *field.Path, namespace string) field.ErrorList {
 	if namespace == "" {
 		return field.ErrorList{field.Required(at, "the namespace of the database")}
@@ -44,6 +42,8 @@ func checkNamespace(at *field.Path, namespace string) field.ErrorList {
 	return invalidIf(at, namespace, validation.IsDNS1123Label(namespace))
 }
 
+// checkCluster wants a name that the operator accepts. It builds service names
+// from it, hence DNS-1035 and 50 characters.
 func checkCluster(at *field.Path, cluster string) field.ErrorList {
 	problems := invalidIf(at, cluster, validation.IsDNS1035Label(cluster))
 	if len(cluster) > 50 {
