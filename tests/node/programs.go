@@ -2,14 +2,11 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"strings"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools/debian"
 )
 
 // programs are what the node runs, and where the operators' manifests lie.
@@ -24,7 +21,7 @@ type programs struct {
 
 // Prepare installs and builds what a node needs, as far as it is not there.
 func Prepare(ctx context.Context, progress io.Writer) error {
-	if err := installPackages(ctx, progress); err != nil {
+	if err := debian.Install(ctx, progress, debianPackages()); err != nil {
 		return err
 	}
 	if _, err := crds.Files(ctx); err != nil {
@@ -78,30 +75,4 @@ func debianPackages() map[string]string {
 		"iproute2":                    "/usr/sbin/ip",
 		"mmdebstrap":                  "/usr/bin/mmdebstrap",
 	}
-}
-
-// installPackages installs those that are missing, and says so.
-func installPackages(ctx context.Context, progress io.Writer) error {
-	var missing []string
-	for name, file := range debianPackages() {
-		if _, err := os.Stat(file); err != nil {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	fmt.Fprintf(progress, "Installing Debian packages: %s\n", strings.Join(missing, " "))
-	for _, arguments := range [][]string{
-		{"update", "--quiet=2"},
-		append([]string{"install", "--yes", "--quiet=2", "--no-install-recommends"}, missing...),
-	} {
-		cmd := exec.CommandContext(ctx, "apt-get", arguments...)
-		// At runlevel 1 the packages do not start their services.
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
-		if output, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("apt-get %s: %w\n%s", strings.Join(arguments, " "), err, output)
-		}
-	}
-	return nil
 }

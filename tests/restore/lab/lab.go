@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools/debian"
 )
 
 // PostgreSQL refuses to run as root, and programs that were started must not
@@ -112,7 +113,7 @@ func outside(ctx context.Context, progress io.Writer, options Options) (int, err
 	if os.Geteuid() != 0 {
 		return 0, errors.New("root is needed, to install Debian packages and to become the user postgres: run it with sudo")
 	}
-	if err := installPackages(ctx, progress); err != nil {
+	if err := debian.Install(ctx, progress, debianPackages()); err != nil {
 		return 0, err
 	}
 	minio, err := tools.Minio().Build(ctx, progress)

@@ -27,32 +27,6 @@ func debianPackages() map[string]string {
 	}
 }
 
-// installPackages installs those that are missing, and says so.
-func installPackages(ctx context.Context, progress io.Writer) error {
-	var missing []string
-	for name, file := range debianPackages() {
-		if _, err := os.Stat(file); err != nil {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	fmt.Fprintf(progress, "Installing Debian packages: %s\n", strings.Join(missing, " "))
-	for _, arguments := range [][]string{
-		{"update", "--quiet=2"},
-		append([]string{"install", "--yes", "--quiet=2", "--no-install-recommends"}, missing...),
-	} {
-		cmd := exec.CommandContext(ctx, "apt-get", arguments...)
-		// At runlevel 1 the packages do not start their services.
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
-		if output, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("apt-get %s: %w\n%s", strings.Join(arguments, " "), err, output)
-		}
-	}
-	return nil
-}
-
 // pythonPath tells Python where to look for modules first.
 const pythonPath = "PYTHONPATH"
 
