@@ -43,7 +43,7 @@ acceptance: ## Try everything on a real API server and operators
 	go -C tests test -tags acceptance -count=1 -v -timeout 60m ./acceptance/
 
 restore-test: ## Restore from both copies with real servers (root)
-	go -C tests test -tags restore -count=1 -v -timeout 60m ./restore/...
+	go -C tests test -tags restore -count=1 -v -timeout 60m ./restore/
 
 e2e: ## Run on a real node (root, E2E_DISPOSABLE_MACHINE=1)
 	go -C tests test -tags e2e -count=1 -p 1 -v -timeout 90m ./node ./e2e
