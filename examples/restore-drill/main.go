@@ -1,5 +1,5 @@
-// Command restore-drill restores the latest backup of Authentik's database from
-// one of the two copies, into a cluster that is thrown away again.
+// Command restore-drill restores the latest backup of a database from one of
+// the two copies, into a cluster that is thrown away again.
 package main
 
 import (
@@ -14,26 +14,24 @@ func main() {
 	pulumi.Run(deploy)
 }
 
+// deploy reads its settings from the stack; Pulumi.yaml has their defaults.
 func deploy(ctx *pulumi.Context) error {
 	settings := config.New(ctx, "")
-	source := settings.Get("source")
-	if source == "" {
-		source = string(cnpg.MinIO)
-	}
-	drill, err := cnpg.NewDrill(ctx, "authentik-drill", &cnpg.DrillArgs{
-		Namespace:  "auth",
-		Database:   "authentik",
-		Source:     cnpg.Location(source),
-		Generation: settings.GetInt("generation"),
+	database := settings.Require("database")
+	drill, err := cnpg.NewDrill(ctx, database+"-drill", &cnpg.DrillArgs{
+		Namespace:  settings.Require("namespace"),
+		Database:   database,
+		Source:     cnpg.Location(settings.Require("source")),
+		Generation: settings.RequireInt("generation"),
 		Spec: cnpgv1.ClusterSpec{
-			ImageName:            "ghcr.io/cloudnative-pg/postgresql:17.7",
-			StorageConfiguration: cnpgv1.StorageConfiguration{Size: "20Gi"},
+			ImageName:            settings.Require("imageName"),
+			StorageConfiguration: cnpgv1.StorageConfiguration{Size: settings.Require("size")},
 			Bootstrap: &cnpgv1.BootstrapConfiguration{
-				InitDB: &cnpgv1.BootstrapInitDB{Database: "authentik", Owner: "authentik"},
+				InitDB: &cnpgv1.BootstrapInitDB{Database: database, Owner: database},
 			},
 		},
-		// How old what came back is. A drill with a query that fails, fails.
-		Query: `select max(created) as "last event" from authentik_events_event`,
+		Query:   settings.Require("query"),
+		Timeout: settings.Require("timeout"),
 	})
 	if err != nil {
 		return err

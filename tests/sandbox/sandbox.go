@@ -52,6 +52,9 @@ type Options struct {
 	Binary string
 	// Cluster is a real API server for the Kubernetes objects. Default: none.
 	Cluster *rest.Config
+	// Await waits for what is made there, as the real provider does. It takes a
+	// node.
+	Await bool
 	// Warn is told the warnings of that API server. Default: nobody is.
 	Warn func(warning string)
 	// Progress is shown what goes on, Pulumi's own display included.
@@ -213,7 +216,7 @@ func (s *Sandbox) attach(ctx context.Context) error {
 
 func (s *Sandbox) kubernetes(ctx context.Context) (*provider.Kubernetes, error) {
 	if s.options.Cluster != nil {
-		target, err := provider.NewCluster(s.options.Cluster, s.options.Warn)
+		target, err := provider.NewCluster(s.options.Cluster, s.options.Warn, s.options.Await)
 		return provider.NewKubernetes(nil, target), err
 	}
 	catalog, err := crds.Load(ctx)

@@ -33,11 +33,13 @@ const (
 type Cluster struct {
 	client dynamic.Interface
 	mapper *restmapper.DeferredDiscoveryRESTMapper
+	await  bool
 }
 
 // NewCluster returns a target for an API server. The server's warnings are told
-// to warn, which may be nil.
-func NewCluster(server *rest.Config, warn func(warning string)) (*Cluster, error) {
+// to warn, which may be nil. await has it wait for what it makes, as the real
+// provider does, which takes a server that has a node.
+func NewCluster(server *rest.Config, warn func(warning string), await bool) (*Cluster, error) {
 	config := rest.CopyConfig(server)
 	config.QPS = -1 // The server's own flow control is enough.
 	config.WarningHandler = warnings(warn)
@@ -52,6 +54,7 @@ func NewCluster(server *rest.Config, warn func(warning string)) (*Cluster, error
 	return &Cluster{
 		client: client,
 		mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds)),
+		await:  await,
 	}, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -61,3 +62,6 @@ func (f Files) Read(_ context.Context, object Object, recorded map[string]any) (
 
 // Delete removes an object's file.
 func (f Files) Delete(_ context.Context, object Object) error { return removeFile(f.Path(object)) }
+
+// Await has nothing to wait for: a file does not become ready.
+func (Files) Await(context.Context, Object, time.Duration) error { return nil }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
@@ -22,6 +23,9 @@ type Target interface {
 	// Read returns an object as it is, nil when there is none. recorded is what
 	// Pulumi knows of it, nil when it is to be imported.
 	Read(ctx context.Context, object Object, recorded map[string]any) (map[string]any, error)
+	// Await waits until an object that was made is ready, but no longer than a
+	// limit, which is the target's own when it is 0.
+	Await(ctx context.Context, object Object, limit time.Duration) error
 	// Delete deletes an object and waits until it is gone.
 	Delete(ctx context.Context, object Object) error
 }
@@ -206,8 +210,13 @@ func (k *Kubernetes) Create(ctx context.Context, request plugin.CreateRequest) (
 		return plugin.CreateResponse{Status: resource.StatusUnknown}, fmt.Errorf("create %s: %w", name, err)
 	}
 	response := plugin.CreateResponse{Properties: outputs(live, request.Properties)}
-	if !request.Preview {
-		response.ID = identity(object)
+	if request.Preview {
+		return response, nil
+	}
+	response.ID = identity(object)
+	limit := time.Duration(request.Timeout * float64(time.Second))
+	if err := k.target.Await(ctx, object, limit); err != nil {
+		return response, initFailed(response.ID, response.Properties, fmt.Errorf("%s: %w", name, err))
 	}
 	return response, nil
 }

@@ -1,0 +1,96 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil/rpcerror"
+	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
+	"google.golang.org/grpc/codes"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+const (
+	// waitFor is the annotation that names what the provider is to wait for. Of
+	// what the real provider understands there is condition=<type>.
+	waitFor = "pulumi.com/waitFor"
+	// patience is how long the real provider waits when it is not told.
+	patience = 10 * time.Minute
+)
+
+// Await waits until an object that was made is ready: for the condition that
+// its annotation names, or until a Job is complete.
+func (c *Cluster) Await(ctx context.Context, object Object, limit time.Duration) error {
+	wanted := awaited(object.Unstructured)
+	if !c.await || wanted == "" {
+		return nil
+	}
+	if limit <= 0 {
+		limit = patience
+	}
+	client, err := c.resource(object)
+	if err != nil {
+		return err
+	}
+	var last error
+	err = wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
+		live, err := client.Get(ctx, object.GetName(), metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		if object.GetKind() == "Job" && conditionIs(live, "Failed") == nil {
+			return false, errors.New("the Job has failed")
+		}
+		last = conditionIs(live, wanted)
+		return last == nil, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("not ready after %s: %w", limit, last)
+	}
+	return err
+}
+
+// awaited is the condition that an object is to meet, "" for none.
+func awaited(object *unstructured.Unstructured) string {
+	if object.GetKind() == "Job" {
+		return "Complete"
+	}
+	condition, _ := strings.CutPrefix(object.GetAnnotations()[waitFor], "condition=")
+	return condition
+}
+
+// conditionIs tells why a condition is not met.
+func conditionIs(live *unstructured.Unstructured, wanted string) error {
+	conditions, _, err := unstructured.NestedSlice(live.Object, "status", "conditions")
+	if err != nil {
+		return err
+	}
+	for _, each := range conditions {
+		if condition, ok := each.(map[string]any); ok && condition["type"] == wanted {
+			if condition["status"] == "True" {
+				return nil
+			}
+			return fmt.Errorf("%s is %v: %v", wanted, condition["status"], condition["message"])
+		}
+	}
+	return fmt.Errorf("there is no condition %s", wanted)
+}
+
+// initFailed tells the engine that an object was made but is not ready. The
+// engine then keeps it in the state.
+func initFailed(id resource.ID, properties resource.PropertyMap, reason error) error {
+	marshalled, err := plugin.MarshalProperties(properties, plugin.MarshalOptions{KeepSecrets: true})
+	if err != nil {
+		return err
+	}
+	return rpcerror.WithDetails(rpcerror.New(codes.Unknown, reason.Error()), &pulumirpc.ErrorResourceInitFailed{
+		Id: string(id), Properties: marshalled, Reasons: []string{reason.Error()},
+	})
+}
