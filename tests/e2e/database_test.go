@@ -34,6 +34,7 @@ func (w *world) query(t *testing.T, db entry, statement string) string {
 func (w *world) write(t *testing.T, db entry, rows int) contents {
 	t.Helper()
 	w.query(t, db, "create table if not exists facts (id bigserial primary key, said text not null)")
+	w.query(t, db, "alter table facts owner to "+db.name())
 	w.query(t, db, fmt.Sprintf("insert into facts (said) select md5(random()::text) from generate_series(1, %d)", rows))
 	return w.contents(t, db)
 }
@@ -60,7 +61,7 @@ func (w *world) archived(t *testing.T, db entry) {
 	// The switch comes after the commit of what was written, so in a
 	// transaction of its own.
 	segment := w.query(t, db, "select pg_walfile_name(pg_switch_wal())")
-	eventually(t, 5*time.Minute, db.cluster()+" has archived "+segment, func(ctx context.Context) error {
+	eventually(t, 15*time.Minute, db.cluster()+" has archived "+segment, func(ctx context.Context) error {
 		last, err := w.psql(ctx, db.namespace(), db.cluster(), db.name(),
 			"select coalesce(last_archived_wal, '') || ' ' || coalesce(last_failed_wal, '') from pg_stat_archiver")
 		if err != nil {
@@ -135,7 +136,7 @@ type mirrorRun struct {
 func (w *world) mirror(t *testing.T, db entry) {
 	t.Helper()
 	job := w.startMirror(t, db)
-	eventually(t, 5*time.Minute, "mirror of "+db.cluster(), func(ctx context.Context) error {
+	eventually(t, 15*time.Minute, "mirror of "+db.cluster(), func(ctx context.Context) error {
 		return w.jobDone(ctx, job)
 	})
 	archive, mirror := w.stores(db)

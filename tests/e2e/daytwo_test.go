@@ -205,7 +205,7 @@ func (w *world) takeBackup(t *testing.T, db entry, name string) {
 		"cluster": map[string]any{"name": db.cluster()}, "method": "plugin",
 		"pluginConfiguration": map[string]any{"name": barmanPlugin},
 	})
-	eventually(t, 5*time.Minute, "Backup "+name, func(ctx context.Context) error {
+	eventually(t, 15*time.Minute, "Backup "+name, func(ctx context.Context) error {
 		backup, err := w.client.Get(ctx, backupKind(), db.namespace(), name)
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ func TestLife(t *testing.T) {
 	w := newWorld(t)
 	begin := time.Now()
 	notes, photos, ledger := w.newDatabase("notes", "e2e-apps", 1), w.newDatabase("photos", "e2e-apps", 1), w.newDatabase("ledger", "e2e-office", 2)
+	notes["waitUntilReady"] = true
 	photos["archive"] = "minio"
 	photos["mirror"].(entry)["schedule"] = "* * * * *"
 	photos["minio"] = entry{"sidecar": entry{"retentionPolicyIntervalSeconds": 20}}
@@ -50,6 +51,7 @@ func TestLife(t *testing.T) {
 	part("each copy restores alone, and to a point in time", func(t *testing.T) { w.testCopies(t, notes) })
 	part("a second life after the cluster and its volumes are gone", func(t *testing.T) { w.testNextLife(t, "notes", "b2") })
 	part("a third life, from the mirror", func(t *testing.T) { w.testNextLife(t, "notes", "minio") })
+	part("a rehearsal", func(t *testing.T) { w.testDrill(t, notes) })
 	part("the seed's way: a backup to another store", func(t *testing.T) { w.testBackupNamesAnotherStore(t, notes) })
 	part("the seed's way: a source without server name", func(t *testing.T) { w.testSourceWithoutServerName(t, notes) })
 	part("the seed's way: a used server name", func(t *testing.T) { w.testUsedServerName(t, notes) })

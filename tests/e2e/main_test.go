@@ -49,8 +49,10 @@ func prepare(ctx context.Context, progress io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := program.Compile(ctx, progress, filepath.Join(project, "stacks"), filepath.Join(dir, "program")); err != nil {
-		return fmt.Errorf("prepare: %w", err)
+	for _, folder := range []string{filepath.Join(project, "stacks"), drillProject} {
+		if err := program.Compile(ctx, progress, folder, filepath.Join(dir, "program")); err != nil {
+			return fmt.Errorf("prepare: %w", err)
+		}
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func (w *world) useCluster(t *testing.T) {
 	}
 	var err error
 	w.box, err = sandbox.Start(t.Context(), sandbox.Options{
-		Project: project, Stack: "e2e", Dir: t.TempDir(), Cluster: w.config,
+		Project: project, Stack: "e2e", Dir: t.TempDir(), Cluster: w.config, Await: true,
 		Binary:   filepath.Join(os.TempDir(), "e2e-program"),
 		Warn:     func(warning string) { t.Errorf("the API server warns: %s", warning) },
 		Progress: testLog{t},

@@ -1,0 +1,149 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// figuresVariable asks for the figures of the README.
+const figuresVariable = "E2E_FIGURES"
+
+// TestFigures measures how long databases of several sizes take to come back
+// from each copy, and what memory the containers around them need.
+func TestFigures(t *testing.T) {
+	if os.Getenv(figuresVariable) != "1" {
+		t.Skipf("set %s=1 to measure; it takes about 40 minutes and 40 GB of disk", figuresVariable)
+	}
+	w := newWorld(t)
+	memory := w.watchMemory(t)
+	for _, megabytes := range []int{100, 1_000, 5_000} {
+		t.Run(fmt.Sprintf("%d MB", megabytes), func(t *testing.T) { w.figures(t, megabytes) })
+	}
+	peaks := memory.end()
+	for _, container := range slices.Sorted(maps.Keys(peaks)) {
+		t.Logf("FIGURE memory of container %s: at most %d MB", container, peaks[container]>>20)
+	}
+}
+
+// figures loads, backs up, mirrors and restores a database of some size.
+func (w *world) figures(t *testing.T, megabytes int) {
+	db := w.newDatabase(fmt.Sprintf("size-%d", megabytes), "e2e-apps", 1)
+	db.spec()["postgresql"] = entry{"parameters": entry{"shared_buffers": "256MB", "max_wal_size": "2GB"}}
+	w.add(db)
+	w.up(t)
+	w.ready(t, db.namespace(), db.cluster())
+	w.backedUp(t, db)
+	w.write(t, db, 1)
+	for range megabytes / 100 {
+		// With its index entry a row takes about 125 bytes.
+		w.query(t, db, "insert into facts (said) select md5(random()::text) || md5(random()::text) from generate_series(1, 800000)")
+	}
+	t.Logf("FIGURE %d MB: %s on disk", megabytes, w.query(t, db, "select pg_size_pretty(pg_database_size(current_database()))"))
+	held := w.contents(t, db)
+	took := func(what string, since time.Time) {
+		t.Logf("FIGURE %d MB: %s: %.0f s", megabytes, what, time.Since(since).Seconds())
+	}
+	begin := time.Now()
+	w.archived(t, db)
+	took("rest of the WAL archived", begin)
+	begin = time.Now()
+	w.takeBackup(t, db, db.name())
+	took("base backup", begin)
+	begin = time.Now()
+	w.mirror(t, db)
+	took("mirrored", begin)
+	for _, from := range []string{"b2", "minio"} {
+		restored := w.copyOf(db, db.name()+"-from-"+from, from)
+		restored["suspend"], restored["immediate"] = true, false
+		begin = time.Now()
+		w.add(restored)
+		w.up(t)
+		w.ready(t, restored.namespace(), restored.cluster())
+		took("restored from "+from, begin)
+		w.requireContents(t, restored, db.name(), held)
+		w.remove(restored.name())
+		w.up(t)
+	}
+	w.remove(db.name())
+	w.up(t)
+	for _, store := range []interface {
+		Remove(ctx context.Context, prefix string) (int, error)
+	}{w.b2, w.nas} {
+		_, err := store.Remove(t.Context(), db.namespace()+"/"+db.cluster())
+		require.NoError(t, err)
+	}
+}
+
+// memoryWatch keeps the largest working set of each container by its name.
+type memoryWatch struct {
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+	peaks map[string]uint64
+}
+
+// watchMemory asks the kubelets every few seconds.
+func (w *world) watchMemory(t *testing.T) *memoryWatch {
+	t.Helper()
+	nodes, err := w.typed.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	watch := &memoryWatch{stop: cancel, peaks: map[string]uint64{}}
+	watch.done.Go(func() {
+		for ctx.Err() == nil {
+			for _, node := range nodes.Items {
+				w.sample(ctx, node.Name, watch.peaks)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(3 * time.Second):
+			}
+		}
+	})
+	t.Cleanup(func() { watch.end() })
+	return watch
+}
+
+// sample raises the peaks by what a kubelet says now. An answer that is missed
+// is no matter.
+func (w *world) sample(ctx context.Context, node string, peaks map[string]uint64) {
+	content, err := w.typed.CoreV1().RESTClient().Get().Resource("nodes").Name(node).SubResource("proxy").
+		Suffix("stats", "summary").DoRaw(ctx)
+	var summary struct {
+		Pods []struct {
+			PodRef     struct{ Namespace string }
+			Containers []struct {
+				Name   string
+				Memory struct{ WorkingSetBytes uint64 }
+			}
+		}
+	}
+	if err != nil || json.Unmarshal(content, &summary) != nil {
+		return
+	}
+	for _, pod := range summary.Pods {
+		if !slices.Contains(namespaces(), pod.PodRef.Namespace) {
+			continue
+		}
+		for _, container := range pod.Containers {
+			peaks[container.Name] = max(peaks[container.Name], container.Memory.WorkingSetBytes)
+		}
+	}
+}
+
+func (watch *memoryWatch) end() map[string]uint64 {
+	watch.stop()
+	watch.done.Wait()
+	return watch.peaks
+}
