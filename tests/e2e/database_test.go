@@ -58,6 +58,8 @@ func (w *world) requireContents(t *testing.T, db entry, database string, want co
 // archived waits until all that is written now lies in the archive.
 func (w *world) archived(t *testing.T, db entry) {
 	t.Helper()
+	// A segment in which nothing is written is not switched.
+	w.query(t, db, "select pg_logical_emit_message(true, 'e2e', 'the end of a segment')")
 	// The switch comes after the commit of what was written, so in a
 	// transaction of its own.
 	segment := w.query(t, db, "select pg_walfile_name(pg_switch_wal())")

@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 )
 
 // writer writes rows until it is stopped and counts those that the database has
@@ -147,7 +149,7 @@ func (w *world) testRetention(t *testing.T, db entry) {
 	archive, mirror := w.stores(db)
 	folder := db.folder(db.serverName())
 	for i := range 2 {
-		w.takeBackup(t, db, fmt.Sprintf("retention-%d", i))
+		w.takeBackup(t, db.namespace(), db.cluster(), fmt.Sprintf("retention-%d", i))
 	}
 	w.mirror(t, db)
 	backups, err := archive.Backups(t.Context(), folder)
@@ -155,22 +157,15 @@ func (w *world) testRetention(t *testing.T, db entry) {
 	require.GreaterOrEqual(t, len(backups), 3)
 	// With a window of 30 days the first is out of it, the second is the one that
 	// the window begins with.
-	for _, store := range []interface {
-		Read(ctx context.Context, key string) ([]byte, error)
-		Write(ctx context.Context, key string, content []byte) error
-	}{archive, mirror} {
-		for i, days := range []int{50, 40} {
-			key := folder + "/base/" + backups[i].ID + "/backup.info"
-			content, err := store.Read(t.Context(), key)
-			require.NoError(t, err)
-			require.NoError(t, store.Write(t.Context(), key, []byte(dateBack(string(content), days))))
-		}
+	for _, store := range []*lab.Store{archive, mirror} {
+		dateBack(t, store, folder, backups[0], 50)
+		dateBack(t, store, folder, backups[1], 40)
 	}
 	w.mirror(t, db)
 	kept, err := mirror.Backups(t.Context(), folder)
 	require.NoError(t, err)
 	assert.Equal(t, backups[1:], kept, "the mirror's job prunes the mirror")
-	eventually(t, 3*time.Minute, "the sidecar prunes the archive", func(ctx context.Context) error {
+	eventually(t, 7*time.Minute, "the sidecar prunes the archive", func(ctx context.Context) error {
 		left, err := archive.Backups(ctx, folder)
 		if err == nil && len(left) > 0 && left[0].ID == backups[0].ID {
 			err = fmt.Errorf("%s is still there", left[0].ID)
@@ -182,8 +177,16 @@ func (w *world) testRetention(t *testing.T, db entry) {
 	assert.Equal(t, backups[1:], left)
 }
 
-// dateBack changes the times of a backup.info.
-func dateBack(info string, days int) string {
+// dateBack makes a base backup some days older.
+func dateBack(t *testing.T, store *lab.Store, folder string, backup lab.Backup, days int) {
+	t.Helper()
+	key := folder + "/base/" + backup.ID + "/backup.info"
+	content, err := store.Read(t.Context(), key)
+	require.NoError(t, err)
+	require.NoError(t, store.Write(t.Context(), key, []byte(withOlderTimes(string(content), days))))
+}
+
+func withOlderTimes(info string, days int) string {
 	var lines []string
 	for line := range strings.Lines(info) {
 		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
@@ -199,14 +202,14 @@ func dateBack(info string, days int) string {
 }
 
 // takeBackup takes a base backup now.
-func (w *world) takeBackup(t *testing.T, db entry, name string) {
+func (w *world) takeBackup(t *testing.T, namespace, cluster, name string) {
 	t.Helper()
-	w.apply(t, "postgresql.cnpg.io/v1", "Backup", db.namespace(), name, map[string]any{
-		"cluster": map[string]any{"name": db.cluster()}, "method": "plugin",
+	w.apply(t, "postgresql.cnpg.io/v1", "Backup", namespace, name, map[string]any{
+		"cluster": map[string]any{"name": cluster}, "method": "plugin",
 		"pluginConfiguration": map[string]any{"name": barmanPlugin},
 	})
 	eventually(t, 15*time.Minute, "Backup "+name, func(ctx context.Context) error {
-		backup, err := w.client.Get(ctx, backupKind(), db.namespace(), name)
+		backup, err := w.client.Get(ctx, backupKind(), namespace, name)
 		if err != nil {
 			return err
 		}

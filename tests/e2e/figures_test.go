@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 )
 
 // figuresVariable asks for the figures of the README.
@@ -59,7 +61,7 @@ func (w *world) figures(t *testing.T, megabytes int) {
 	w.archived(t, db)
 	took("rest of the WAL archived", begin)
 	begin = time.Now()
-	w.takeBackup(t, db, db.name())
+	w.takeBackup(t, db.namespace(), db.cluster(), db.name())
 	took("base backup", begin)
 	begin = time.Now()
 	w.mirror(t, db)
@@ -78,9 +80,7 @@ func (w *world) figures(t *testing.T, megabytes int) {
 	}
 	w.remove(db.name())
 	w.up(t)
-	for _, store := range []interface {
-		Remove(ctx context.Context, prefix string) (int, error)
-	}{w.b2, w.nas} {
+	for _, store := range []*lab.Store{w.b2, w.nas} {
 		_, err := store.Remove(t.Context(), db.namespace()+"/"+db.cluster())
 		require.NoError(t, err)
 	}

@@ -55,11 +55,12 @@ func TestLife(t *testing.T) {
 	part("the seed's way: a backup to another store", func(t *testing.T) { w.testBackupNamesAnotherStore(t, notes) })
 	part("the seed's way: a source without server name", func(t *testing.T) { w.testSourceWithoutServerName(t, notes) })
 	part("the seed's way: a used server name", func(t *testing.T) { w.testUsedServerName(t, notes) })
-	part("the seed's way: compression at the Cluster", func(t *testing.T) { w.testSeedStore(t, notes) })
+	part("the seed's way: compression at the Cluster", func(t *testing.T) { w.testSeedCompression(t, notes) })
 	part("failover", func(t *testing.T) { w.testFailover(t, ledger) })
 	part("the archive is away", func(t *testing.T) { w.testArchiveOutage(t, notes) })
 	part("a new key", func(t *testing.T) { w.testRotation(t, notes) })
 	part("retention", func(t *testing.T) { w.testRetention(t, photos) })
+	part("the seed's way: retention at the Cluster", func(t *testing.T) { w.testSeedRetention(t, notes.namespace()) })
 	part("nothing changes", w.requireNoChanges)
 	// What comes to life here outlives a part.
 	w.testSiteLoss(t)

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // These tests do by hand what this project does otherwise, and show why.
@@ -100,10 +101,17 @@ func (w *world) testUsedServerName(t *testing.T, db entry) {
 	assert.Error(t, condition(found, "ContinuousArchiving"), "Ready says nothing about backups")
 }
 
-// testSeedStore shows what compression and retention under the Cluster's
-// spec.backup are worth, where the seed has them: nothing.
-func (w *world) testSeedStore(t *testing.T, ours entry) {
-	const name = "seed"
+// The cluster that has compression and retention where the seed has them, under
+// spec.backup of the Cluster, where they do nothing.
+const (
+	seedCluster = "seed"
+	seedStore   = "seed-b2-store"
+	seedFolder  = "seed/" + seedCluster
+)
+
+// testSeedCompression starts the seed's cluster and shows that its WAL is not
+// compressed. Its backups become old, for testSeedRetention.
+func (w *world) testSeedCompression(t *testing.T, ours entry) {
 	configuration := map[string]any{
 		"destinationPath": "s3://" + w.b2.Bucket + "/seed", "endpointURL": w.b2.Endpoint,
 		"s3Credentials": map[string]any{
@@ -111,24 +119,54 @@ func (w *world) testSeedStore(t *testing.T, ours entry) {
 			"secretAccessKey": map[string]any{"name": "b2-cnpg-credentials", "key": "AWS_SECRET_ACCESS_KEY"},
 		},
 	}
-	w.apply(t, "barmancloud.cnpg.io/v1", "ObjectStore", ours.namespace(), "seed-b2-store",
-		map[string]any{"configuration": configuration})
+	w.apply(t, "barmancloud.cnpg.io/v1", "ObjectStore", ours.namespace(), seedStore,
+		map[string]any{
+			"configuration":                configuration,
+			"instanceSidecarConfiguration": map[string]any{"retentionPolicyIntervalSeconds": int64(5)},
+		})
 	spec := w.plainCluster()
 	spec["backup"] = map[string]any{"retentionPolicy": "30d"}
 	spec["plugins"] = []any{map[string]any{
-		"name": barmanPlugin, "isWALArchiver": true, "parameters": map[string]any{"barmanObjectName": "seed-b2-store"},
+		"name": barmanPlugin, "isWALArchiver": true, "parameters": map[string]any{"barmanObjectName": seedStore},
 	}}
-	w.apply(t, "postgresql.cnpg.io/v1", "Cluster", ours.namespace(), name, spec)
-	defer w.delete(t, clusterKind(), ours.namespace(), name)
-	w.ready(t, ours.namespace(), name)
+	w.apply(t, "postgresql.cnpg.io/v1", "Cluster", ours.namespace(), seedCluster, spec)
+	w.ready(t, ours.namespace(), seedCluster)
 	eventually(t, 3*time.Minute, "the seed's WAL", func(ctx context.Context) error {
-		if _, err := w.psql(ctx, ours.namespace(), name, "postgres", "select pg_switch_wal()"); err != nil {
+		if _, err := w.psql(ctx, ours.namespace(), seedCluster, "postgres", "select pg_switch_wal()"); err != nil {
 			return err
 		}
-		return w.hasWAL(ctx, "seed/"+name)
+		return w.hasWAL(ctx, seedFolder)
 	})
-	assert.Empty(t, w.suffixes(t, "seed/"+name), "the seed's WAL is not compressed")
+	assert.Empty(t, w.suffixes(t, seedFolder), "the seed's WAL is not compressed")
 	assert.Equal(t, []string{"gz"}, w.suffixes(t, ours.folder(ours.serverName())), "ours is")
+
+	for i := range 2 {
+		w.takeBackup(t, ours.namespace(), seedCluster, fmt.Sprintf("seed-%d", i))
+	}
+	backups, err := w.b2.Backups(t.Context(), seedFolder)
+	require.NoError(t, err)
+	require.Len(t, backups, 2)
+	dateBack(t, w.b2, seedFolder, backups[0], 50)
+	dateBack(t, w.b2, seedFolder, backups[1], 40)
+}
+
+// testSeedRetention shows that the sidecar prunes nothing of the seed's: it says
+// how old the first backup is when it has deleted what it is to delete. After a
+// first look at an empty archive it takes five minutes to look again.
+func (w *world) testSeedRetention(t *testing.T, namespace string) {
+	kind := schema.GroupVersionKind{Group: "barmancloud.cnpg.io", Version: "v1", Kind: "ObjectStore"}
+	eventually(t, 7*time.Minute, "the seed keeps a backup that its retention makes obsolete", func(ctx context.Context) error {
+		found, err := w.client.Get(ctx, kind, namespace, seedStore)
+		if err != nil {
+			return err
+		}
+		first, err := time.Parse(time.RFC3339, field(found, "status", "serverRecoveryWindow", seedCluster, "firstRecoverabilityPoint"))
+		if err == nil && time.Since(first) < 45*24*time.Hour {
+			err = fmt.Errorf("the first is of %s", first)
+		}
+		return err
+	})
+	w.delete(t, clusterKind(), namespace, seedCluster)
 }
 
 func (w *world) hasWAL(ctx context.Context, server string) error {
@@ -148,7 +186,7 @@ func (w *world) suffixes(t *testing.T, server string) []string {
 	for _, object := range objects {
 		file := object.Key[strings.LastIndex(object.Key, "/")+1:]
 		segment, suffix, compressed := strings.Cut(file, ".")
-		if compressed && len(segment) == 24 && suffix != "partial" && !strings.HasSuffix(file, ".backup") && !seen[suffix] {
+		if compressed && len(segment) == 24 && !strings.Contains(suffix, "backup") && !seen[suffix] {
 			seen[suffix] = true
 			found = append(found, suffix)
 		}
