@@ -48,8 +48,9 @@ restore-test: ## Restore from both copies with real servers (root)
 e2e: ## Run on a real node (root, E2E_DISPOSABLE_MACHINE=1)
 	go -C tests test -tags e2e -count=1 -p 1 -v -timeout 90m ./node ./e2e
 
-bench: ## Measure compile and engine cost beside a baseline
+bench: ## Measure cost beside a baseline, and backups (root)
 	go -C tests run ./bench
+	go -C tests run ./restore/bench
 
 check: ## Check formatting, vet, lint, tidiness and generated code
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then \
