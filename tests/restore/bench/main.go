@@ -31,7 +31,7 @@ const (
 func main() {
 	os.Exit(lab.Main(lab.Options{NewerBarman: true}, func() int {
 		if err := run(context.Background()); err != nil {
-			fmt.Fprintln(os.Stderr, "error:", err)
+			fmt.Fprintf(os.Stderr, "error: %v\n%s", err, lab.Log())
 			return 1
 		}
 		return 0

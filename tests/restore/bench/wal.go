@@ -38,8 +38,9 @@ func (w *world) walFigures(ctx context.Context) error {
 		for _, compression := range []barmanapi.CompressionType{
 			"", barmanapi.CompressionTypeSnappy, barmanapi.CompressionTypeLz4, barmanapi.CompressionTypeZstd,
 		} {
-			if err := w.walFigure(ctx, backlog, line.name, folder, 8, compression); err != nil {
-				return err
+			if err := w.walFigure(ctx, backlog, line.name, folder, 4, compression); err != nil {
+				// Debian's python3-snappy 0.5.3 does not work with its Python.
+				fmt.Printf("| %s | 4 | %s | not measured: %s |\n", line.name, compression, firstLine(err))
 			}
 		}
 	}
@@ -74,4 +75,9 @@ func (w *world) walFigure(ctx context.Context, backlog *lab.Backlog, line string
 	fmt.Printf("| %s | %d | %s | %.2f | %.2f | %.1f |\n", line, parallel, compression,
 		segments/archived.Seconds(), segments/fetched.Seconds(), float64(stored)/(1<<20))
 	return nil
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }

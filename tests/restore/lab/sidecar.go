@@ -178,10 +178,12 @@ func segmentsFrom(name string, count int) []string {
 // Backup takes a base backup as BackupServiceImplementation.Backup does, and
 // returns what barman lists of it.
 func (s *Sidecar) Backup(ctx context.Context) (*catalog.BarmanBackup, error) {
-	temporary := filepath.Join(s.instance.dir, "backup-temporary")
-	if err := fileutils.EnsureDirectoryExists(temporary); err != nil {
+	// barman listens on sockets below it, whose paths must be short.
+	temporary, err := os.MkdirTemp(Directory(), "b")
+	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = os.RemoveAll(temporary) }()
 	environment, err := s.environment(ctx, s.to)
 	if err != nil {
 		return nil, err
