@@ -41,7 +41,7 @@ func TestFigures(t *testing.T) {
 
 // figures loads, backs up, mirrors and restores a database of some size.
 func (w *world) figures(t *testing.T, megabytes int) {
-	db := w.newDatabase(fmt.Sprintf("size-%d", megabytes), "e2e-apps", 1)
+	db := w.newDatabase(fmt.Sprintf("size%d", megabytes), "e2e-apps", 1)
 	db.spec()["postgresql"] = entry{"parameters": entry{"shared_buffers": "256MB", "max_wal_size": "2GB"}}
 	w.add(db)
 	w.up(t)
