@@ -110,12 +110,14 @@ func (w *world) testSiteLoss(t *testing.T) {
 func (w *world) loseSite(t *testing.T) {
 	t.Helper()
 	w.box.Close()
-	w.nas.Stop()
 	if w.node != nil {
+		w.nas.Stop()
 		w.node.Stop()
 		w.cluster = newCluster(t)
 	} else {
+		// A database that archives to the NAS does not end without it.
 		w.deleteNamespaces(t)
+		w.nas.Stop()
 	}
 	w.nas = newNAS(t, w.host)
 	w.useCluster(t)
