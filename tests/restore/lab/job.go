@@ -69,7 +69,8 @@ func runContainer(ctx context.Context, namespace string, container corev1.Contai
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	err = cmd.Run()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	// The end of ctx may also fall before a container's start or on its exit.
+	if errors.As(err, &exit) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return false, nil
 	}
 	return err == nil, err
