@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
 // warnings collects the texts that the API server sends beside its answers.
@@ -42,9 +43,7 @@ func (s *suite) tryCreate(t *testing.T, object *unstructured.Unstructured) ([]st
 // newNamespace makes a namespace that is there until the control plane stops.
 func (s *suite) newNamespace(t *testing.T, name string) {
 	t.Helper()
-	_, err := s.plane.Client().Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name},
-	}}, false)
+	_, err := s.plane.Client().Create(t.Context(), kube.Object("v1", "Namespace", "", name, nil), false)
 	if !apierrors.IsAlreadyExists(err) {
 		require.NoError(t, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
 )
 
@@ -27,27 +28,13 @@ type programs struct {
 
 func build(ctx context.Context, progress io.Writer) (programs, error) {
 	var p programs
-	for _, tool := range []struct {
-		tools.Tool
-		binary, source *string
-	}{
-		{tools.Etcd(), &p.etcd, nil},
-		{tools.KubeAPIServer(), &p.apiServer, nil},
-		{tools.CloudNativePG(), &p.operator, &p.operatorSource},
-		{tools.BarmanCloudPlugin(), &p.plugin, &p.pluginSource},
-	} {
-		var err error
-		if *tool.binary, err = tool.Build(ctx, progress); err != nil {
-			return programs{}, err
-		}
-		if tool.source == nil {
-			continue
-		}
-		if *tool.source, err = tool.Source(ctx); err != nil {
-			return programs{}, err
-		}
-	}
-	return p, nil
+	err := tools.BuildAll(ctx, progress, []tools.Wanted{
+		{Tool: tools.Etcd(), Binary: &p.etcd},
+		{Tool: tools.KubeAPIServer(), Binary: &p.apiServer},
+		{Tool: tools.CloudNativePG(), Binary: &p.operator, Source: &p.operatorSource},
+		{Tool: tools.BarmanCloudPlugin(), Binary: &p.plugin, Source: &p.pluginSource},
+	})
+	return p, err
 }
 
 // installTypes makes the API server know the operators' types.
@@ -72,7 +59,7 @@ func (c *ControlPlane) installTypes(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.client.Apply(ctx, namespace(operatorNamespace))
+	return c.client.Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
 }
 
 // established waits until the API server serves a type.
@@ -85,14 +72,8 @@ func (c *ControlPlane) established(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
-		if err != nil {
-			return err
-		}
-		for _, condition := range conditions {
-			if condition, ok := condition.(map[string]any); ok && condition["type"] == "Established" && condition["status"] == "True" {
-				return nil
-			}
+		if kube.Condition(object, "Established") == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -137,10 +118,4 @@ func ReadManifests(path string) ([]*unstructured.Unstructured, error) {
 			objects = append(objects, object)
 		}
 	}
-}
-
-func namespace(name string) *unstructured.Unstructured {
-	return &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name},
-	}}
 }

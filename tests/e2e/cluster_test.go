@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/node"
 )
 
@@ -38,6 +39,8 @@ type cluster struct {
 	postgresImage, copyImage, pruneImage string
 	// host is the tests' own address as pods see it.
 	host string
+	// patience is how long may take what has to do with all of a database's data.
+	patience time.Duration
 	// node is the tests' own node, nil when the cluster is somebody else's.
 	node *node.Node
 }
@@ -49,6 +52,7 @@ func newCluster(t *testing.T) *cluster {
 	c := &cluster{
 		postgresImage: "ghcr.io/cloudnative-pg/postgresql:17.7",
 		host:          os.Getenv("E2E_HOST"),
+		patience:      15 * time.Minute,
 	}
 	var err error
 	if kubeconfig := os.Getenv(kubeconfigVariable); kubeconfig != "" {
@@ -112,20 +116,6 @@ func firstLine(err error) string {
 	return line
 }
 
-// condition tells why an object's condition is not met.
-func condition(object *unstructured.Unstructured, name string) error {
-	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
-	for _, each := range conditions {
-		if each, ok := each.(map[string]any); ok && each["type"] == name {
-			if each["status"] == "True" {
-				return nil
-			}
-			return fmt.Errorf("%s %s: %s is %v: %v", object.GetKind(), object.GetName(), name, each["status"], each["message"])
-		}
-	}
-	return fmt.Errorf("%s %s has no condition %s", object.GetKind(), object.GetName(), name)
-}
-
 func field(object *unstructured.Unstructured, path ...string) string {
 	value, _, _ := unstructured.NestedString(object.Object, path...)
 	return value
@@ -139,7 +129,7 @@ func (c *cluster) ready(t *testing.T, namespace, name string) {
 		if err != nil {
 			return err
 		}
-		if err := condition(found, "Ready"); err != nil {
+		if err := kube.Condition(found, "Ready"); err != nil {
 			return fmt.Errorf("%w (%s)", err, field(found, "status", "phase"))
 		}
 		return nil
@@ -154,7 +144,7 @@ func (c *cluster) archiving(t *testing.T, namespace, name string) {
 		if err != nil {
 			return err
 		}
-		return condition(found, "ContinuousArchiving")
+		return kube.Condition(found, "ContinuousArchiving")
 	})
 }
 

@@ -63,7 +63,7 @@ func (w *world) archived(t *testing.T, db entry) {
 	// The switch comes after the commit of what was written, so in a
 	// transaction of its own.
 	segment := w.query(t, db, "select pg_walfile_name(pg_switch_wal())")
-	eventually(t, 15*time.Minute, db.cluster()+" has archived "+segment, func(ctx context.Context) error {
+	eventually(t, w.patience, db.cluster()+" has archived "+segment, func(ctx context.Context) error {
 		last, err := w.psql(ctx, db.namespace(), db.cluster(), db.name(),
 			"select coalesce(last_archived_wal, '') || ' ' || coalesce(last_failed_wal, '') from pg_stat_archiver")
 		if err != nil {
@@ -138,7 +138,7 @@ type mirrorRun struct {
 func (w *world) mirror(t *testing.T, db entry) {
 	t.Helper()
 	job := w.startMirror(t, db)
-	eventually(t, 15*time.Minute, "mirror of "+db.cluster(), func(ctx context.Context) error {
+	eventually(t, w.patience, "mirror of "+db.cluster(), func(ctx context.Context) error {
 		return w.jobDone(ctx, job)
 	})
 	archive, mirror := w.stores(db)

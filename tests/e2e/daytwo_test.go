@@ -208,7 +208,7 @@ func (w *world) takeBackup(t *testing.T, namespace, cluster, name string) {
 		"cluster": map[string]any{"name": cluster}, "method": "plugin",
 		"pluginConfiguration": map[string]any{"name": barmanPlugin},
 	})
-	eventually(t, 15*time.Minute, "Backup "+name, func(ctx context.Context) error {
+	eventually(t, w.patience, "Backup "+name, func(ctx context.Context) error {
 		backup, err := w.client.Get(ctx, backupKind(), namespace, name)
 		if err != nil {
 			return err

@@ -27,6 +27,7 @@ func TestFigures(t *testing.T) {
 		t.Skipf("set %s=1 to measure; it takes about 40 minutes and 40 GB of disk", figuresVariable)
 	}
 	w := newWorld(t)
+	w.patience = time.Hour
 	memory := w.watchMemory(t)
 	for _, megabytes := range []int{100, 1_000, 5_000} {
 		t.Run(fmt.Sprintf("%d MB", megabytes), func(t *testing.T) { w.figures(t, megabytes) })

@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
 // These tests do by hand what this project does otherwise, and show why.
@@ -24,7 +26,7 @@ const barmanPlugin = "barman-cloud.cloudnative-pg.io"
 // apply creates an object of CloudNativePG or of its plugin.
 func (w *world) apply(t *testing.T, apiVersion, kind, namespace, name string, spec map[string]any) {
 	t.Helper()
-	require.NoError(t, w.client.Apply(t.Context(), object(apiVersion, kind, namespace, name, map[string]any{"spec": spec})))
+	require.NoError(t, w.client.Apply(t.Context(), kube.Object(apiVersion, kind, namespace, name, map[string]any{"spec": spec})))
 }
 
 // plainCluster is the spec of a cluster without anything for backups.
@@ -80,7 +82,7 @@ func (w *world) testSourceWithoutServerName(t *testing.T, db entry) {
 	w.eventuallySays(t, db.namespace(), name, "no target backup found")
 	found, err := w.client.Get(t.Context(), clusterKind(), db.namespace(), name)
 	require.NoError(t, err)
-	assert.Error(t, condition(found, "Ready"))
+	assert.Error(t, kube.Condition(found, "Ready"))
 }
 
 // testUsedServerName shows that a new cluster must not write where an older one
@@ -98,7 +100,7 @@ func (w *world) testUsedServerName(t *testing.T, db entry) {
 	w.eventuallySays(t, db.namespace(), name, "Expected empty archive")
 	found, err := w.client.Get(t.Context(), clusterKind(), db.namespace(), name)
 	require.NoError(t, err)
-	assert.Error(t, condition(found, "ContinuousArchiving"), "Ready says nothing about backups")
+	assert.Error(t, kube.Condition(found, "ContinuousArchiving"), "Ready says nothing about backups")
 }
 
 // The cluster that has compression and retention where the seed has them, under

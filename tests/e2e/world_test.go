@@ -11,9 +11,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
@@ -82,7 +82,7 @@ func (w *world) deleteNamespaces(t *testing.T) {
 func (w *world) useCluster(t *testing.T) {
 	t.Helper()
 	for _, namespace := range namespaces() {
-		require.NoError(t, w.client.Apply(t.Context(), object("v1", "Namespace", "", namespace, nil)))
+		require.NoError(t, w.client.Apply(t.Context(), kube.Object("v1", "Namespace", "", namespace, nil)))
 		w.putSecret(t, namespace, "nas-credentials", w.nas)
 		// External Secrets would make this one of what Bitwarden holds.
 		w.putSecret(t, namespace, "b2-cnpg-credentials", w.b2)
@@ -109,23 +109,11 @@ func (l testLog) Write(content []byte) (int, error) {
 func (w *world) putSecret(t *testing.T, namespace, name string, store *lab.Store) {
 	t.Helper()
 	encode := func(value string) string { return base64.StdEncoding.EncodeToString([]byte(value)) }
-	require.NoError(t, w.client.Apply(t.Context(), object("v1", "Secret", namespace, name, map[string]any{
+	require.NoError(t, w.client.Apply(t.Context(), kube.Object("v1", "Secret", namespace, name, map[string]any{
 		"data": map[string]any{
 			"AWS_ACCESS_KEY_ID": encode(store.KeyID), "AWS_SECRET_ACCESS_KEY": encode(store.Key),
 		},
 	})))
-}
-
-func object(apiVersion, kind, namespace, name string, fields map[string]any) *unstructured.Unstructured {
-	made := &unstructured.Unstructured{Object: map[string]any{}}
-	for key, value := range fields {
-		made.Object[key] = value
-	}
-	made.SetAPIVersion(apiVersion)
-	made.SetKind(kind)
-	made.SetNamespace(namespace)
-	made.SetName(name)
-	return made
 }
 
 // newDatabase is an entry as small as the tests' images allow.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
 // nodeName is the name of the only node.
@@ -154,7 +155,7 @@ func (n *Node) startKubelet(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return hasCondition(node, "Ready")
+		return kube.Condition(node, "Ready")
 	})
 }
 
@@ -273,25 +274,6 @@ func (n *Node) makeVolumes(ctx context.Context) error {
 		}})
 	}
 	return n.client.Apply(ctx, objects...)
-}
-
-// hasCondition tells why an object's condition is not met.
-func hasCondition(object *unstructured.Unstructured, condition string) error {
-	conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
-	if err != nil {
-		return err
-	}
-	for _, each := range conditions {
-		each, ok := each.(map[string]any)
-		if !ok || each["type"] != condition {
-			continue
-		}
-		if each["status"] == "True" {
-			return nil
-		}
-		return fmt.Errorf("%s %s is not %s: %v", object.GetKind(), object.GetName(), condition, each["message"])
-	}
-	return fmt.Errorf("%s %s does not say whether it is %s", object.GetKind(), object.GetName(), condition)
 }
 
 // issue makes a certificate and returns the files of it and its key.

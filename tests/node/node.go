@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,20 +48,12 @@ func Start(ctx context.Context, progress io.Writer) (*Node, error) {
 	}
 	n := &Node{programs: programs, progress: progress, dir: dir}
 	if err := n.start(ctx); err != nil {
-		var tails bytesWriter
+		var tails bytes.Buffer
 		n.Tails(&tails, 15)
 		n.Stop()
-		return nil, fmt.Errorf("start the node: %w\n%s", err, tails)
+		return nil, fmt.Errorf("start the node: %w\n%s", err, &tails)
 	}
 	return n, nil
-}
-
-// bytesWriter collects what is written to it.
-type bytesWriter []byte
-
-func (b *bytesWriter) Write(more []byte) (int, error) {
-	*b = append(*b, more...)
-	return len(more), nil
 }
 
 func (n *Node) start(ctx context.Context) error {

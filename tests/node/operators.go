@@ -14,6 +14,7 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
 // operatorNamespace is where the operators' own manifests put them.
@@ -72,7 +73,7 @@ func (n *Node) installTypes(ctx context.Context) error {
 			return err
 		}
 	}
-	return n.client.Apply(ctx, newObject("v1", "Namespace", "", operatorNamespace, nil))
+	return n.client.Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
 }
 
 // installPluginCertificates does what cert-manager would do for the plugin. Each
@@ -86,7 +87,7 @@ func (n *Node) installPluginCertificates(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		object := newObject("v1", "Secret", operatorNamespace, secret, map[string]any{
+		object := kube.Object("v1", "Secret", operatorNamespace, secret, map[string]any{
 			"type": "kubernetes.io/tls",
 			"data": map[string]any{
 				"tls.crt": base64.StdEncoding.EncodeToString(append(pair.Cert, n.authority.Cert()...)),
@@ -135,7 +136,7 @@ func (n *Node) available(ctx context.Context, name string) error {
 	for {
 		deployment, err := n.client.Get(ctx, kind, operatorNamespace, name)
 		if err == nil {
-			err = hasCondition(deployment, "Available")
+			err = kube.Condition(deployment, "Available")
 		}
 		if err == nil {
 			return nil
@@ -146,16 +147,4 @@ func (n *Node) available(ctx context.Context, name string) error {
 		case <-time.After(250 * time.Millisecond):
 		}
 	}
-}
-
-func newObject(apiVersion, kind, namespace, name string, fields map[string]any) *unstructured.Unstructured {
-	object := &unstructured.Unstructured{Object: map[string]any{}}
-	for key, value := range fields {
-		object.Object[key] = value
-	}
-	object.SetAPIVersion(apiVersion)
-	object.SetKind(kind)
-	object.SetNamespace(namespace)
-	object.SetName(name)
-	return object
 }

@@ -34,32 +34,20 @@ func Prepare(ctx context.Context, progress io.Writer) error {
 // build builds the programs and the images' file system, or finds them.
 func build(ctx context.Context, progress io.Writer) (programs, error) {
 	var p programs
-	for _, tool := range []struct {
-		tools.Tool
-		binary, source *string
-	}{
-		{tools.Etcd(), &p.etcd, nil},
-		{tools.KubeAPIServer(), &p.apiServer, nil},
-		{tools.KubeControllerManager(), &p.controllerManager, nil},
-		{tools.KubeScheduler(), &p.scheduler, nil},
-		{tools.Kubelet(), &p.kubelet, nil},
-		{tools.KubeProxy(), &p.proxy, nil},
-		{tools.CoreDNS(), &p.dns, nil},
-		{tools.CloudNativePG(), &p.operator, &p.operatorSource},
-		{tools.BarmanCloudPlugin(), &p.plugin, &p.pluginSource},
-	} {
-		var err error
-		if *tool.binary, err = tool.Build(ctx, progress); err != nil {
-			return programs{}, err
-		}
-		if tool.source == nil {
-			continue
-		}
-		if *tool.source, err = tool.Source(ctx); err != nil {
-			return programs{}, err
-		}
+	err := tools.BuildAll(ctx, progress, []tools.Wanted{
+		{Tool: tools.Etcd(), Binary: &p.etcd},
+		{Tool: tools.KubeAPIServer(), Binary: &p.apiServer},
+		{Tool: tools.KubeControllerManager(), Binary: &p.controllerManager},
+		{Tool: tools.KubeScheduler(), Binary: &p.scheduler},
+		{Tool: tools.Kubelet(), Binary: &p.kubelet},
+		{Tool: tools.KubeProxy(), Binary: &p.proxy},
+		{Tool: tools.CoreDNS(), Binary: &p.dns},
+		{Tool: tools.CloudNativePG(), Binary: &p.operator, Source: &p.operatorSource},
+		{Tool: tools.BarmanCloudPlugin(), Binary: &p.plugin, Source: &p.pluginSource},
+	})
+	if err != nil {
+		return programs{}, err
 	}
-	var err error
 	p.root, err = buildRoot(ctx, progress)
 	return p, err
 }

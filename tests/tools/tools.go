@@ -67,6 +67,30 @@ func (t Tool) Build(ctx context.Context, progress io.Writer) (string, error) {
 	return binary, nil
 }
 
+// Wanted is a tool, and where to put the paths of its binary and, if that is
+// wanted, of its module's source.
+type Wanted struct {
+	Tool           Tool
+	Binary, Source *string
+}
+
+// BuildAll builds tools one after the other, or finds them.
+func BuildAll(ctx context.Context, progress io.Writer, all []Wanted) error {
+	for _, wanted := range all {
+		var err error
+		if *wanted.Binary, err = wanted.Tool.Build(ctx, progress); err != nil {
+			return err
+		}
+		if wanted.Source == nil {
+			continue
+		}
+		if *wanted.Source, err = wanted.Tool.Source(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // folder is where this file lies: the modules are beside it.
 func folder() (string, error) {
 	_, file, _, ok := runtime.Caller(0)

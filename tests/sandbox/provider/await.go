@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
 const (
@@ -45,10 +47,10 @@ func (c *Cluster) Await(ctx context.Context, object Object, limit time.Duration)
 		if err != nil {
 			return false, err
 		}
-		if object.GetKind() == "Job" && conditionIs(live, "Failed") == nil {
+		if object.GetKind() == "Job" && kube.Condition(live, "Failed") == nil {
 			return false, errors.New("the Job has failed")
 		}
-		last = conditionIs(live, wanted)
+		last = kube.Condition(live, wanted)
 		return last == nil, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -64,23 +66,6 @@ func awaited(object *unstructured.Unstructured) string {
 	}
 	condition, _ := strings.CutPrefix(object.GetAnnotations()[waitFor], "condition=")
 	return condition
-}
-
-// conditionIs tells why a condition is not met.
-func conditionIs(live *unstructured.Unstructured, wanted string) error {
-	conditions, _, err := unstructured.NestedSlice(live.Object, "status", "conditions")
-	if err != nil {
-		return err
-	}
-	for _, each := range conditions {
-		if condition, ok := each.(map[string]any); ok && condition["type"] == wanted {
-			if condition["status"] == "True" {
-				return nil
-			}
-			return fmt.Errorf("%s is %v: %v", wanted, condition["status"], condition["message"])
-		}
-	}
-	return fmt.Errorf("there is no condition %s", wanted)
 }
 
 // initFailed tells the engine that an object was made but is not ready. The
