@@ -33,6 +33,7 @@ func TestEachCopyRestores(t *testing.T) {
 			between := insertAndArchive(t, life, 5_000)
 			last := insertAndArchive(t, life, 5_000)
 
+			w.mirrorReadsOnly(t)
 			run := w.runMirror(t, 1)
 			t.Logf("mirror took %.1f s:\n%s", run.Took.Seconds(), run.Output)
 			assert.Len(t, w.requireInvariant(t, 1), 2)

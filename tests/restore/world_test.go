@@ -134,6 +134,18 @@ func (w *world) begin(t *testing.T, initdb ...string) *lab.Life {
 	return life
 }
 
+// mirrorReadsOnly gives the job a key of the archive that may only read.
+func (w *world) mirrorReadsOnly(t *testing.T) {
+	t.Helper()
+	reader, err := w.archive.Reader(t.Context())
+	require.NoError(t, err)
+	require.ErrorContains(t, reader.Write(t.Context(), prefix(1)+"/intruder", nil), "Access Denied")
+	w.secrets = lab.Secrets(namespace, map[string]*lab.Store{
+		"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas, "read-only": reader,
+	})
+	w.args.Mirror.SourceSecret = "read-only"
+}
+
 // runMirror runs the job and wants it to end well.
 func (w *world) runMirror(t *testing.T, generation int) lab.Run {
 	t.Helper()

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -13,12 +15,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/minio/madmin-go/v3"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
 )
 
 // Store is an S3 server with one bucket.
@@ -27,9 +31,13 @@ type Store struct {
 	Endpoint, Bucket string
 	// KeyID and Key are what it lets in.
 	KeyID, Key string
+	// Authority is the certificate of the authority behind its own, in PEM; nil
+	// without TLS.
+	Authority []byte
 
 	dir, data, address, kms, program string
 	process                          *server
+	transport                        *http.Transport
 	client                           *minio.Client
 }
 
@@ -39,6 +47,9 @@ type StoreOptions struct {
 	Versioned bool
 	// Encrypting can encrypt, as B2 can.
 	Encrypting bool
+	// TLS makes it speak TLS with a certificate of an authority of its own, as a
+	// NAS does.
+	TLS bool
 	// Data is the directory to keep objects in. Default: one in the lab's.
 	Data string
 	// Host is the address to listen on. Default: loopback.
@@ -70,8 +81,15 @@ func NewStore(ctx context.Context, dir, bucket string, options StoreOptions) (*S
 	if err := os.MkdirAll(s.data, 0o700); err != nil {
 		return nil, err
 	}
-	s.client, err = minio.New(address, &minio.Options{Creds: credentials.NewStaticV4(s.KeyID, s.Key, "")})
-	if err != nil {
+	if s.transport, err = minio.DefaultTransport(options.TLS); err != nil {
+		return nil, err
+	}
+	if options.TLS {
+		if err := s.certify(); err != nil {
+			return nil, err
+		}
+	}
+	if s.client, err = s.newClient(s.KeyID, s.Key); err != nil {
 		return nil, err
 	}
 	if err := s.Start(ctx); err != nil {
@@ -87,6 +105,71 @@ func NewStore(ctx context.Context, dir, bucket string, options StoreOptions) (*S
 	}
 	return s, nil
 }
+
+func (s *Store) newClient(keyID, key string) (*minio.Client, error) {
+	return minio.New(s.address, &minio.Options{
+		Creds: credentials.NewStaticV4(keyID, key, ""), Secure: s.Authority != nil, Transport: s.transport,
+	})
+}
+
+// Reader is the store with a new key that may only list and read its bucket.
+func (s *Store) Reader(ctx context.Context) (*Store, error) {
+	admin, err := madmin.NewWithOptions(s.address, &madmin.Options{
+		Creds: credentials.NewStaticV4(s.KeyID, s.Key, ""), Secure: s.Authority != nil, Transport: s.transport,
+	})
+	if err != nil {
+		return nil, err
+	}
+	const policy = "reader"
+	statement := fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+		"Action": ["s3:ListBucket", "s3:GetObject"], "Resource": ["arn:aws:s3:::%[1]s", "arn:aws:s3:::%[1]s/*"]}]}`, s.Bucket)
+	if err := admin.AddCannedPolicy(ctx, policy, []byte(statement)); err != nil {
+		return nil, fmt.Errorf("make a policy for readers: %w", err)
+	}
+	reader := &Store{Endpoint: s.Endpoint, Bucket: s.Bucket, KeyID: "reader" + randomHex(8), Key: randomHex(20)}
+	if err := admin.AddUser(ctx, reader.KeyID, reader.Key); err != nil {
+		return nil, fmt.Errorf("make a reader: %w", err)
+	}
+	_, err = admin.AttachPolicy(ctx, madmin.PolicyAssociationReq{Policies: []string{policy}, User: reader.KeyID})
+	if err != nil {
+		return nil, fmt.Errorf("let the reader read: %w", err)
+	}
+	reader.client, err = s.newClient(reader.KeyID, reader.Key)
+	return reader, err
+}
+
+// certify makes an authority and the server's certificate.
+func (s *Store) certify() error {
+	authority, err := pki.NewAuthority("the authority of " + s.Bucket)
+	if err != nil {
+		return err
+	}
+	host, _, err := net.SplitHostPort(s.address)
+	if err != nil {
+		return err
+	}
+	pair, err := authority.Issue(pki.Subject{Name: s.Bucket, Hosts: []string{host}})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.certificates(), 0o700); err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{"public.crt": pair.Cert, "private.key": pair.Key} {
+		if err := os.WriteFile(filepath.Join(s.certificates(), name), content, 0o600); err != nil {
+			return err
+		}
+	}
+	s.Authority = authority.Cert()
+	s.Endpoint = "https://" + s.address
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(s.Authority)
+	s.transport.TLSClientConfig = &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}
+	return nil
+}
+
+// certificates is where MinIO looks for its own. It speaks TLS when there is one.
+func (s *Store) certificates() string { return filepath.Join(s.dir, "certificates") }
 
 // freeAddress is a port of a host that nobody listens on.
 func freeAddress(ctx context.Context, host string) (string, error) {
@@ -111,7 +194,7 @@ func (s *Store) Start(ctx context.Context) error {
 		"MINIO_ROOT_USER=" + s.KeyID, "MINIO_ROOT_PASSWORD=" + s.Key, "MINIO_BROWSER=off", s.kms,
 	}
 	process, err := startServer("minio", logFile, environment, s.program,
-		"server", "--quiet", "--address", s.address, s.data)
+		"server", "--quiet", "--certs-dir", s.certificates(), "--address", s.address, s.data)
 	if err != nil {
 		return err
 	}
@@ -121,7 +204,7 @@ func (s *Store) Start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		response, err := http.DefaultClient.Do(request)
+		response, err := (&http.Client{Transport: s.transport}).Do(request)
 		if err != nil {
 			return err
 		}
@@ -210,4 +293,4 @@ func (s *Store) Versions(ctx context.Context, prefix string) (int, error) {
 }
 
 // String names the store in messages.
-func (s *Store) String() string { return strings.TrimPrefix(s.Endpoint, "http://") + "/" + s.Bucket }
+func (s *Store) String() string { return s.address + "/" + s.Bucket }
