@@ -32,7 +32,7 @@ func (w *world) testRotation(t *testing.T, db entry) {
 		_, err := admin.AttachPolicy(t.Context(), madmin.PolicyAssociationReq{Policies: []string{"readwrite"}, User: keyID})
 		require.NoError(t, err)
 		for _, namespace := range namespaces() {
-			w.putSecret(t, namespace, "b2-cnpg-credentials", key)
+			w.putKey(t, namespace, "b2-cnpg-credentials", key)
 		}
 		time.Sleep(20 * time.Second)
 		return keyID

@@ -61,9 +61,10 @@ func newStore(t *testing.T, host, bucket string, options lab.StoreOptions) *lab.
 	return store
 }
 
+// newNAS starts one that has a certificate of its owner's authority.
 func newNAS(t *testing.T, host string) *lab.Store {
 	t.Helper()
-	return newStore(t, host, "e2e-nas", lab.StoreOptions{})
+	return newStore(t, host, "e2e-nas", lab.StoreOptions{TLS: true})
 }
 
 // namespaces are those of the tests.
@@ -83,9 +84,10 @@ func (w *world) useCluster(t *testing.T) {
 	t.Helper()
 	for _, namespace := range namespaces() {
 		require.NoError(t, w.client.Apply(t.Context(), kube.Object("v1", "Namespace", "", namespace, nil)))
-		w.putSecret(t, namespace, "nas-credentials", w.nas)
+		w.putKey(t, namespace, "nas-credentials", w.nas)
+		w.putSecret(t, namespace, "nas-ca", map[string][]byte{"ca.crt": w.nas.Authority})
 		// External Secrets would make this one of what Bitwarden holds.
-		w.putSecret(t, namespace, "b2-cnpg-credentials", w.b2)
+		w.putKey(t, namespace, "b2-cnpg-credentials", w.b2)
 	}
 	var err error
 	w.box, err = sandbox.Start(t.Context(), sandbox.Options{
@@ -106,14 +108,21 @@ func (l testLog) Write(content []byte) (int, error) {
 	return len(content), nil
 }
 
-func (w *world) putSecret(t *testing.T, namespace, name string, store *lab.Store) {
+// putKey makes the Secret with a store's key.
+func (w *world) putKey(t *testing.T, namespace, name string, store *lab.Store) {
 	t.Helper()
-	encode := func(value string) string { return base64.StdEncoding.EncodeToString([]byte(value)) }
-	require.NoError(t, w.client.Apply(t.Context(), kube.Object("v1", "Secret", namespace, name, map[string]any{
-		"data": map[string]any{
-			"AWS_ACCESS_KEY_ID": encode(store.KeyID), "AWS_SECRET_ACCESS_KEY": encode(store.Key),
-		},
-	})))
+	w.putSecret(t, namespace, name, map[string][]byte{
+		"AWS_ACCESS_KEY_ID": []byte(store.KeyID), "AWS_SECRET_ACCESS_KEY": []byte(store.Key),
+	})
+}
+
+func (w *world) putSecret(t *testing.T, namespace, name string, content map[string][]byte) {
+	t.Helper()
+	data := map[string]any{}
+	for key, value := range content {
+		data[key] = base64.StdEncoding.EncodeToString(value)
+	}
+	require.NoError(t, w.client.Apply(t.Context(), kube.Object("v1", "Secret", namespace, name, map[string]any{"data": data})))
 }
 
 // newDatabase is an entry as small as the tests' images allow.
@@ -156,6 +165,7 @@ func (w *world) configuration() map[string]any {
 		"cnpg-backup:b2": entry{"bucket": w.b2.Bucket, "region": "us-west-002", "endpoint": w.b2.Endpoint},
 		"cnpg-backup:minio": entry{
 			"bucket": w.nas.Bucket, "endpoint": w.nas.Endpoint, "secret": "nas-credentials",
+			"endpointCA": entry{"name": "nas-ca", "key": "ca.crt"},
 		},
 		"cnpg-backup:bitwarden": entry{"store": "bitwarden-backend", "item": "b2-key", "namespace": "e2e-vault"},
 		"cnpg-backup:protect":   false,
