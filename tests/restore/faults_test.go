@@ -38,27 +38,29 @@ func TestMirrorIsKilled(t *testing.T) {
 	t.Parallel()
 	const kills = 30
 	w, life, moments := mirrored(t, "")
-	restored, longest := 0, time.Duration(0)
-	killed := 0
+	restored, killed := 0, 0
+	// took is how long the last run took that came to its end.
+	var took time.Duration
 	for i := 0; killed < kills; i++ {
-		require.Less(t, i, 2*kills, "only %d runs were killed before their end", killed)
+		require.Less(t, i, 3*kills, "only %d runs were killed before their end", killed)
 		if i%6 == 0 {
 			_, err := life.Backup(t.Context())
 			require.NoError(t, err)
 			moments = append(moments, insertAndArchive(t, life, 1_000))
-			longest = max(longest, w.runMirror(t, 1).Took)
+			took = w.runMirror(t, 1).Took
 			restored = len(moments) - 1
 			_, err = life.Backup(t.Context())
 			require.NoError(t, err)
 		}
 		moments = append(moments, insertAndArchive(t, life, 1_000))
 
-		after := time.Duration(rand.Int64N(int64(longest)))
+		after := time.Duration(rand.Int64N(int64(took)))
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		run := w.tryMirror(ctx, t, 1)
 		cancel()
 		restored = w.requireNothingLost(t, moments, restored)
 		if run.Failed == "" {
+			took = run.Took
 			continue
 		}
 		killed++
