@@ -1,15 +1,17 @@
 // Command bench measures what the backups cost: WAL archived and fetched a
-// second by parallelism and compression, and a run of the mirror, on loopback
-// and over a line with a round trip of 40 ms. Like the restore tests it installs
+// second by parallelism and compression, base backups and their restores by
+// compression, and a run of the mirror, on loopback and over a line with a round trip of 40 ms. Like the restore tests it installs
 // what is missing and needs root for that.
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
@@ -46,6 +48,9 @@ func run(ctx context.Context) error {
 	}
 	defer w.close()
 	if err := w.walFigures(ctx); err != nil {
+		return err
+	}
+	if err := w.dataFigures(ctx); err != nil {
 		return err
 	}
 	return w.mirrorFigures(ctx)
@@ -113,4 +118,27 @@ func (w *world) lines() []struct{ name, endpoint string } {
 		{"loopback", w.b2.Endpoint},
 		{roundTrip.String(), w.farB2.Endpoint},
 	}
+}
+
+// stored is how many MiB lie below a folder's server name.
+func (w *world) stored(ctx context.Context, folder lab.Folder, below string) (float64, error) {
+	path := strings.TrimPrefix(folder.Store.Spec.Configuration.DestinationPath, "s3://"+w.b2.Bucket+"/")
+	objects, err := w.b2.List(ctx, path+"/"+folder.ServerName+below)
+	if err != nil {
+		return 0, err
+	}
+	var sum int64
+	for _, object := range objects {
+		sum += object.Size
+	}
+	return float64(sum) / (1 << 20), nil
+}
+
+func nameOf(compression barmanapi.CompressionType) string {
+	return cmp.Or(string(compression), "none")
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }

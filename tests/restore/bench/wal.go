@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
 
@@ -50,7 +49,7 @@ func (w *world) walFigures(ctx context.Context) error {
 func (w *world) walFigure(ctx context.Context, backlog *lab.Backlog, line string, folder lab.Folder,
 	parallel int, compression barmanapi.CompressionType,
 ) error {
-	folder = folder.With(parallel, compression)
+	folder = folder.WithWAL(parallel, compression)
 	folder.ServerName += "-" + line
 	archived, err := backlog.Archive(ctx, folder)
 	if err != nil {
@@ -60,24 +59,11 @@ func (w *world) walFigure(ctx context.Context, backlog *lab.Backlog, line string
 	if err != nil {
 		return err
 	}
-	path := strings.TrimPrefix(folder.Store.Spec.Configuration.DestinationPath, "s3://"+w.b2.Bucket+"/")
-	objects, err := w.b2.List(ctx, path+"/"+folder.ServerName)
+	stored, err := w.stored(ctx, folder, "/wals")
 	if err != nil {
 		return err
 	}
-	var stored int64
-	for _, object := range objects {
-		stored += object.Size
-	}
-	if compression == "" {
-		compression = "none"
-	}
-	fmt.Printf("| %s | %d | %s | %.2f | %.2f | %.1f |\n", line, parallel, compression,
-		segments/archived.Seconds(), segments/fetched.Seconds(), float64(stored)/(1<<20))
+	fmt.Printf("| %s | %d | %s | %.2f | %.2f | %.1f |\n", line, parallel, nameOf(compression),
+		segments/archived.Seconds(), segments/fetched.Seconds(), stored)
 	return nil
-}
-
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
 }

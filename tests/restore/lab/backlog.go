@@ -102,13 +102,20 @@ func (b *Backlog) Fetch(ctx context.Context, from Folder) (time.Duration, error)
 	return time.Since(start), nil
 }
 
-// With is the folder with another parallelism and compression of WAL, in a
+// WithWAL is the folder with another parallelism and compression of WAL, in a
 // server name of its own.
-func (f Folder) With(maxParallel int, compression barmanapi.CompressionType) Folder {
+func (f Folder) WithWAL(maxParallel int, compression barmanapi.CompressionType) Folder {
 	store := f.Store.DeepCopy()
 	store.Spec.Configuration.Wal.MaxParallel = maxParallel
 	store.Spec.Configuration.Wal.Compression = compression
 	return Folder{Store: *store, ServerName: fmt.Sprintf("%s-%d-%s", f.ServerName, maxParallel, compression)}
+}
+
+// WithData is the folder with another compression of base backups.
+func (f Folder) WithData(compression barmanapi.CompressionType) Folder {
+	store := f.Store.DeepCopy()
+	store.Spec.Configuration.Data.Compression = compression
+	return Folder{Store: *store, ServerName: f.ServerName}
 }
 
 // Behind is the folder as seen through another endpoint.
