@@ -39,7 +39,7 @@ type cluster struct {
 	postgresImage, copyImage, pruneImage string
 	// host is the tests' own address as pods see it.
 	host string
-	// patience is how long may take what has to do with all of a database's data.
+	// patience is for waits that grow with a database's size.
 	patience time.Duration
 	// node is the tests' own node, nil when the cluster is somebody else's.
 	node *node.Node

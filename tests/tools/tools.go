@@ -67,8 +67,8 @@ func (t Tool) Build(ctx context.Context, progress io.Writer) (string, error) {
 	return binary, nil
 }
 
-// Wanted is a tool, and where to put the paths of its binary and, if that is
-// wanted, of its module's source.
+// Wanted is a tool, and where to put the path of its binary and, unless nil,
+// that of its module's source.
 type Wanted struct {
 	Tool           Tool
 	Binary, Source *string

@@ -9,7 +9,6 @@ import (
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 )
@@ -20,17 +19,12 @@ const rows = 1_500_000
 // dataFigures prints how long a base backup takes, and a restore of it until
 // the database answers, by compression.
 func (w *world) dataFigures(ctx context.Context) error {
-	secrets := lab.Secrets(namespace, map[string]*lab.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas})
-	rendered, err := w.render(w.b2.Endpoint)
-	if err != nil {
-		return err
-	}
-	archive, err := rendered.Archive()
+	archive, err := w.archive(w.b2.Endpoint)
 	if err != nil {
 		return err
 	}
 	archive.ServerName += "-data"
-	life, err := lab.Begin(ctx, filepath.Join(w.dir, "loaded"), secrets, archive)
+	life, err := lab.Begin(ctx, filepath.Join(w.dir, "loaded"), w.secrets(), archive)
 	if err != nil {
 		return err
 	}
@@ -55,7 +49,7 @@ func (w *world) dataFigures(ctx context.Context) error {
 	for _, line := range w.lines() {
 		// Debian's barman takes none with lz4, and its snappy does not work.
 		for _, compression := range []barmanapi.CompressionType{barmanapi.CompressionTypeGzip, ""} {
-			if err := w.dataFigure(ctx, life, secrets, line.name, archive.Behind(line.endpoint).WithData(compression)); err != nil {
+			if err := w.dataFigure(ctx, life, line.name, archive.Behind(line.endpoint).WithData(compression)); err != nil {
 				return err
 			}
 		}
@@ -63,7 +57,7 @@ func (w *world) dataFigures(ctx context.Context) error {
 	return nil
 }
 
-func (w *world) dataFigure(ctx context.Context, life *lab.Life, secrets client.Client, line string, folder lab.Folder) error {
+func (w *world) dataFigure(ctx context.Context, life *lab.Life, line string, folder lab.Folder) error {
 	start := time.Now()
 	backup, err := life.WritingTo(folder).Backup(ctx)
 	if err != nil {
@@ -75,7 +69,7 @@ func (w *world) dataFigure(ctx context.Context, life *lab.Life, secrets client.C
 	defer func() { _ = os.RemoveAll(dir) }()
 	immediately := true
 	start = time.Now()
-	restored, err := lab.Restore(ctx, dir, secrets, folder, nil,
+	restored, err := lab.Restore(ctx, dir, w.secrets(), folder, nil,
 		&cnpgv1.RecoveryTarget{BackupID: backup.ID, TargetImmediate: &immediately})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
@@ -110,6 +111,20 @@ func (w *world) render(b2Endpoint string) (*lab.Rendered, error) {
 			Data: barmanapi.DataBackupConfiguration{ImmediateCheckpoint: true},
 		}},
 	})
+}
+
+// secrets are those of the database's namespace.
+func (w *world) secrets() client.Client {
+	return lab.Secrets(namespace, map[string]*lab.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas})
+}
+
+// archive is the folder that the database writes to at an endpoint.
+func (w *world) archive(b2Endpoint string) (lab.Folder, error) {
+	rendered, err := w.render(b2Endpoint)
+	if err != nil {
+		return lab.Folder{}, err
+	}
+	return rendered.Archive()
 }
 
 // lines are the two distances of the archive.

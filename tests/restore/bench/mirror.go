@@ -12,16 +12,11 @@ import (
 // mirrorFigures prints how long a run of the mirror takes for nothing new, 100
 // and 1,000 new WAL segments of the size that gzip leaves of a quiet one.
 func (w *world) mirrorFigures(ctx context.Context) error {
-	secrets := lab.Secrets(namespace, map[string]*lab.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas})
-	rendered, err := w.render(w.b2.Endpoint)
+	archive, err := w.archive(w.b2.Endpoint)
 	if err != nil {
 		return err
 	}
-	archive, err := rendered.Archive()
-	if err != nil {
-		return err
-	}
-	life, err := lab.Begin(ctx, filepath.Join(w.dir, "mirrored"), secrets, archive)
+	life, err := lab.Begin(ctx, filepath.Join(w.dir, "mirrored"), w.secrets(), archive)
 	if err != nil {
 		return err
 	}
@@ -32,7 +27,11 @@ func (w *world) mirrorFigures(ctx context.Context) error {
 		return err
 	}
 	life.Stop()
-	if _, err := lab.RunJob(ctx, rendered.Mirror, secrets); err != nil {
+	near, err := w.render(w.b2.Endpoint)
+	if err != nil {
+		return err
+	}
+	if _, err := lab.RunJob(ctx, near.Mirror, w.secrets()); err != nil {
 		return err
 	}
 
@@ -49,7 +48,7 @@ func (w *world) mirrorFigures(ctx context.Context) error {
 			if next, err = w.addWAL(ctx, next, count); err != nil {
 				return err
 			}
-			run, err := lab.RunJob(ctx, far.Mirror, secrets)
+			run, err := lab.RunJob(ctx, far.Mirror, w.secrets())
 			if err != nil {
 				return err
 			}

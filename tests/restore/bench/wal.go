@@ -12,8 +12,7 @@ import (
 
 // walFigures prints WAL segments a second by parallelism and by compression.
 func (w *world) walFigures(ctx context.Context) error {
-	secrets := lab.Secrets(namespace, map[string]*lab.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas})
-	backlog, err := lab.NewBacklog(ctx, filepath.Join(w.dir, "backlog"), secrets, segments)
+	backlog, err := lab.NewBacklog(ctx, filepath.Join(w.dir, "backlog"), w.secrets(), segments)
 	if err != nil {
 		return err
 	}
@@ -21,11 +20,7 @@ func (w *world) walFigures(ctx context.Context) error {
 	fmt.Println("| round trip | maxParallel | compression | archived/s | fetched/s | MiB stored |")
 	fmt.Println("|---|---|---|---|---|---|")
 	for _, line := range w.lines() {
-		rendered, err := w.render(line.endpoint)
-		if err != nil {
-			return err
-		}
-		folder, err := rendered.Archive()
+		folder, err := w.archive(line.endpoint)
 		if err != nil {
 			return err
 		}

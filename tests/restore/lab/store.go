@@ -47,8 +47,7 @@ type StoreOptions struct {
 	Versioned bool
 	// Encrypting can encrypt, as B2 can.
 	Encrypting bool
-	// TLS makes it speak TLS with a certificate of an authority of its own, as a
-	// NAS does.
+	// TLS gives it a certificate of an authority of its own, as a NAS may have.
 	TLS bool
 	// Data is the directory to keep objects in. Default: one in the lab's.
 	Data string
