@@ -3,7 +3,9 @@ package cnpg
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"strings"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
@@ -34,16 +36,29 @@ func registerObject(ctx *pulumi.Context, name string, o object, opts ...pulumi.R
 	if len(o.annotations) > 0 {
 		metadata.Annotations = pulumi.ToStringMap(o.annotations)
 	}
-	resource, err := apiextensions.NewCustomResource(ctx, name, &apiextensions.CustomResourceArgs{
-		ApiVersion:  pulumi.String(o.apiVersion),
-		Kind:        pulumi.String(o.kind),
-		Metadata:    metadata,
-		OtherFields: o.fields,
-	}, opts...)
-	if err != nil {
+	inputs := kubernetes.UntypedArgs{
+		"apiVersion": pulumi.String(o.apiVersion),
+		"kind":       pulumi.String(o.kind),
+		"metadata":   metadata,
+	}
+	maps.Copy(inputs, o.fields)
+	resource := &apiextensions.CustomResource{}
+	if err := ctx.RegisterResource(o.typeToken(), name, inputs, resource, opts...); err != nil {
 		return nil, fmt.Errorf("%s %s/%s: %w", o.kind, o.namespace, o.name, err)
 	}
 	return resource, nil
+}
+
+// typeToken is the object's type as the kubernetes plugin reads it. The plugin
+// takes group and version from the token, and the core group, which has no name
+// in an apiVersion, has one there: gvkFromURN in
+// https://github.com/pulumi/pulumi-kubernetes/blob/v4.30.0/provider/pkg/provider/provider.go
+func (o object) typeToken() string {
+	groupVersion := o.apiVersion
+	if !strings.Contains(groupVersion, "/") {
+		groupVersion = "core/" + groupVersion
+	}
+	return "kubernetes:" + groupVersion + ":" + o.kind
 }
 
 // specFields turns an operator's spec into the fields of an object. Quantities

@@ -40,7 +40,7 @@ func TestStorageMakesBucketsKeyAndHandOver(t *testing.T) {
 			"b2:index/bucket:Bucket homelab-b2-bucket",
 			"b2:index/applicationKey:ApplicationKey homelab-b2-key-homelab-cnpg-b2",
 			"minio:index/s3Bucket:S3Bucket homelab-minio-bucket",
-			"kubernetes:v1:Secret homelab-b2-key",
+			"kubernetes:core/v1:Secret homelab-b2-key",
 			"kubernetes:external-secrets.io/v1alpha1:PushSecret homelab-b2-key-push",
 		}, mocks.names())
 		assert.Equal(t, map[string]any{

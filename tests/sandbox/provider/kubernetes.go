@@ -3,11 +3,13 @@ package provider
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -117,6 +119,9 @@ func key(kind, namespace, name string) string { return kind + " " + namespace + 
 
 // Check checks an object against its kind's schema.
 func (k *Kubernetes) Check(ctx context.Context, request plugin.CheckRequest) (plugin.CheckResponse, error) {
+	if err := checkType(request.URN.Type()); err != nil {
+		return plugin.CheckResponse{}, err
+	}
 	response := plugin.CheckResponse{Properties: withSecrets(request.News)}
 	if k.catalog == nil {
 		return response, nil
@@ -131,6 +136,16 @@ func (k *Kubernetes) Check(ctx context.Context, request plugin.CheckRequest) (pl
 		response.Failures = append(response.Failures, plugin.CheckFailure{Reason: describe(updated.object, problem)})
 	}
 	return response, nil
+}
+
+// checkType wants group and version in a type token, as gvkFromURN of the real
+// provider does, with its words:
+// https://github.com/pulumi/pulumi-kubernetes/blob/v4.30.0/provider/pkg/provider/provider.go
+func checkType(token tokens.Type) error {
+	if groupVersion := token.Module().Name(); strings.Count(string(groupVersion), "/") != 1 {
+		return fmt.Errorf("apiVersion does not have both a group and a version: %q", groupVersion)
+	}
+	return nil
 }
 
 // describe names the object, as a resource's name need not.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -62,7 +63,10 @@ func TestKubernetesChecksObjects(t *testing.T) {
 			[]string{"ObjectStore auth/store: spec.configuration.endpoint: Forbidden: the schema has no such field"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			response, err := kubernetes.Check(t.Context(), plugin.CheckRequest{News: test.object})
+			response, err := kubernetes.Check(t.Context(), plugin.CheckRequest{
+				URN:  urnOf("kubernetes:barmancloud.cnpg.io/v1:ObjectStore"),
+				News: test.object,
+			})
 
 			require.NoError(t, err)
 			var reasons []string
@@ -72,6 +76,26 @@ func TestKubernetesChecksObjects(t *testing.T) {
 			assert.Equal(t, test.want, reasons)
 		})
 	}
+}
+
+// TestKubernetesRefusesATokenWithoutAGroup holds what keeps every environment
+// from being deployed: apiextensions.NewCustomResource makes such a token of
+// apiVersion v1.
+func TestKubernetesRefusesATokenWithoutAGroup(t *testing.T) {
+	kubernetes, _ := newKubernetes(t)
+	object := secret("a", "b3Bl")
+	delete(object, "stringData")
+
+	_, err := kubernetes.Check(t.Context(), plugin.CheckRequest{URN: urnOf("kubernetes:v1:Secret"), News: object})
+	require.EqualError(t, err, `apiVersion does not have both a group and a version: "v1"`)
+
+	response, err := kubernetes.Check(t.Context(), plugin.CheckRequest{URN: urnOf("kubernetes:core/v1:Secret"), News: object})
+	require.NoError(t, err)
+	assert.Empty(t, response.Failures)
+}
+
+func urnOf(token tokens.Type) resource.URN {
+	return resource.NewURN("homelab", "cnpg-backup", "", token, "object")
 }
 
 func TestKubernetesReplacesWhatTheRealProviderReplaces(t *testing.T) {
