@@ -114,14 +114,6 @@ func addDefaultQueries(monitoring *cnpgv1.MonitoringConfiguration) {
 	})
 }
 
-// initDB is the user's initdb bootstrap, if there is one.
-func initDB(spec cnpgv1.ClusterSpec) *cnpgv1.BootstrapInitDB {
-	if spec.Bootstrap == nil {
-		return nil
-	}
-	return spec.Bootstrap.InitDB
-}
-
 // validateSpec refuses what the operator would refuse or misunderstand, and what
 // the component sets itself.
 func validateSpec(at *field.Path, n names, args *DatabaseArgs) field.ErrorList {
@@ -256,5 +248,3 @@ func checkOwnedBootstrap(at *field.Path, bootstrap *cnpgv1.BootstrapConfiguratio
 	}
 	return problems
 }
-
-func pointer[T any](value T) *T { return &value }

@@ -283,6 +283,39 @@ func (d *Database) newScheduledBackup(ctx *pulumi.Context, n names, args Databas
 	return err
 }
 
+// newMirror makes the CronJob.
+func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs, after []pulumi.Resource) error {
+	if args.Mirror.Disabled {
+		return nil
+	}
+	if args.Mirror.SourceSecret == "" && args.Archive == B2 && storage.Bitwarden.MirrorItem != "" {
+		args.Mirror.SourceSecret = B2MirrorSecret
+	}
+	store := func(at Location) remote {
+		r := remote{location: at, spec: objectStoreSpec(at, storage, args.options(at), n.namespace, n.cluster)}
+		if at == B2 {
+			r.region = storage.B2.Region
+		}
+		return r
+	}
+	spec, err := mirrorSpec(args.Mirror, mirrorJob{
+		cluster: n.cluster, serverName: n.serverName(),
+		archive: store(args.Archive), mirror: store(args.Archive.other()),
+	})
+	if err != nil {
+		return err
+	}
+	fields, err := specFields(spec)
+	if err != nil {
+		return err
+	}
+	_, err = registerObject(ctx, n.database+"-mirror", object{
+		apiVersion: "batch/v1", kind: "CronJob",
+		namespace: n.namespace, name: mirrorName(n.cluster), fields: fields,
+	}, pulumi.Parent(d), pulumi.DependsOn(after))
+	return err
+}
+
 func (d *Database) setOutputs(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs) error {
 	output := func(value string) pulumi.StringOutput { return pulumi.String(value).ToStringOutput() }
 	appSecret := n.cluster + "-app"

@@ -12,9 +12,7 @@ import (
 
 	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
 	barmanutils "github.com/cloudnative-pg/barman-cloud/pkg/utils"
-	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
 	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/robfig/cron"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -245,13 +243,6 @@ func (r remote) barmanEnv() []corev1.EnvVar {
 	return append(env, r.spec.InstanceSidecarConfiguration.Env...)
 }
 
-func envFromSecret(name string, key *machineryapi.SecretKeySelector) corev1.EnvVar {
-	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-		LocalObjectReference: corev1.LocalObjectReference{Name: key.Name},
-		Key:                  key.Key,
-	}}}
-}
-
 // mirrorName is the CronJob of a cluster. Kubernetes allows 52 characters, and
 // 50 of them may be the cluster's.
 func mirrorName(cluster string) string {
@@ -327,39 +318,6 @@ func mirrorPod(options Mirror, job mirrorJob) (corev1.PodSpec, error) {
 	return pod, nil
 }
 
-// newMirror makes the CronJob.
-func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs, after []pulumi.Resource) error {
-	if args.Mirror.Disabled {
-		return nil
-	}
-	if args.Mirror.SourceSecret == "" && args.Archive == B2 && storage.Bitwarden.MirrorItem != "" {
-		args.Mirror.SourceSecret = B2MirrorSecret
-	}
-	store := func(at Location) remote {
-		r := remote{location: at, spec: objectStoreSpec(at, storage, args.options(at), n.namespace, n.cluster)}
-		if at == B2 {
-			r.region = storage.B2.Region
-		}
-		return r
-	}
-	spec, err := mirrorSpec(args.Mirror, mirrorJob{
-		cluster: n.cluster, serverName: n.serverName(),
-		archive: store(args.Archive), mirror: store(args.Archive.other()),
-	})
-	if err != nil {
-		return err
-	}
-	fields, err := specFields(spec)
-	if err != nil {
-		return err
-	}
-	_, err = registerObject(ctx, n.database+"-mirror", object{
-		apiVersion: "batch/v1", kind: "CronJob",
-		namespace: n.namespace, name: mirrorName(n.cluster), fields: fields,
-	}, pulumi.Parent(d), pulumi.DependsOn(after))
-	return err
-}
-
 // copyContainer runs the script with rclone.
 func copyContainer(options Mirror, job mirrorJob) corev1.Container {
 	source := job.archive
@@ -426,42 +384,6 @@ func pruneContainer(options Mirror, job mirrorJob) (corev1.Container, error) {
 	container.Env = append(container.Env, job.mirror.barmanEnv()...)
 	container.VolumeMounts = append(container.VolumeMounts, job.mirror.authorityMount()...)
 	return container, nil
-}
-
-// jobPod is a pod that talks to no API server and runs as an ordinary user.
-func jobPod(user int64) corev1.PodSpec {
-	return corev1.PodSpec{
-		RestartPolicy:                corev1.RestartPolicyNever,
-		AutomountServiceAccountToken: pointer(false),
-		EnableServiceLinks:           pointer(false),
-		SecurityContext: &corev1.PodSecurityContext{
-			RunAsNonRoot:   pointer(true),
-			RunAsUser:      pointer(user),
-			RunAsGroup:     pointer(user),
-			FSGroup:        pointer(user),
-			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-		},
-		Volumes: []corev1.Volume{{
-			Name:         "tmp",
-			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
-		}},
-	}
-}
-
-// jobContainer can write nowhere but to /tmp.
-func jobContainer(name, image string, resources corev1.ResourceRequirements) corev1.Container {
-	return corev1.Container{
-		Name:                     name,
-		Image:                    image,
-		Resources:                resources,
-		VolumeMounts:             []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
-		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-		SecurityContext: &corev1.SecurityContext{
-			AllowPrivilegeEscalation: pointer(false),
-			ReadOnlyRootFilesystem:   pointer(true),
-			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-		},
-	}
 }
 
 // retentionDays is a retention policy in days; barman's months have 31.

@@ -177,3 +177,11 @@ func bootstrapRecovery(source string, target *cnpgv1.RecoveryTarget, initDB *cnp
 	}
 	return &cnpgv1.BootstrapConfiguration{Recovery: recovery}
 }
+
+// initDB is the user's initdb bootstrap, if there is one.
+func initDB(spec cnpgv1.ClusterSpec) *cnpgv1.BootstrapInitDB {
+	if spec.Bootstrap == nil {
+		return nil
+	}
+	return spec.Bootstrap.InitDB
+}

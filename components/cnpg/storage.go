@@ -175,32 +175,6 @@ func (a MinIOArgs) validate(at *field.Path) field.ErrorList {
 		"no credentials: the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the MinIO user")...)
 }
 
-func checkCA(at *field.Path, ca *machineryapi.SecretKeySelector) field.ErrorList {
-	if ca == nil {
-		return nil
-	}
-	problems := checkObjectName(at.Child("name"), ca.Name, "the Secret with the CA certificate")
-	if ca.Key == "" {
-		problems = append(problems, field.Required(at.Child("key"), `the key in the Secret, for instance "ca.crt"`))
-	}
-	return problems
-}
-
-// child is at.Child for a path that may be nil.
-func child(at *field.Path, name string) *field.Path {
-	if at == nil {
-		return field.NewPath(name)
-	}
-	return at.Child(name)
-}
-
-func orRoot(at *field.Path) *field.Path {
-	if at == nil {
-		return field.NewPath("storage")
-	}
-	return at
-}
-
 // Storage is an environment's two buckets and the key to the one at B2, made
 // once and shared by all databases of the environment.
 type Storage struct {

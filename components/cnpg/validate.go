@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
 	"github.com/robfig/cron"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -171,3 +172,31 @@ func checkMinIOBucket(at *field.Path, bucket string) field.ErrorList {
 	}
 	return nil
 }
+
+func checkCA(at *field.Path, ca *machineryapi.SecretKeySelector) field.ErrorList {
+	if ca == nil {
+		return nil
+	}
+	problems := checkObjectName(at.Child("name"), ca.Name, "the Secret with the CA certificate")
+	if ca.Key == "" {
+		problems = append(problems, field.Required(at.Child("key"), `the key in the Secret, for instance "ca.crt"`))
+	}
+	return problems
+}
+
+// child is at.Child for a path that may be nil.
+func child(at *field.Path, name string) *field.Path {
+	if at == nil {
+		return field.NewPath(name)
+	}
+	return at.Child(name)
+}
+
+func orRoot(at *field.Path) *field.Path {
+	if at == nil {
+		return field.NewPath("storage")
+	}
+	return at
+}
+
+func pointer[T any](value T) *T { return &value }

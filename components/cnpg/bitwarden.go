@@ -1,0 +1,207 @@
+package cnpg
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Layout is how Bitwarden holds the two halves of the key.
+type Layout string
+
+// The three layouts.
+const (
+	// OneItem is one Bitwarden item whose value is a JSON object with
+	// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+	OneItem Layout = "json"
+	// TwoItems is one Bitwarden item for each half.
+	TwoItems Layout = "two-items"
+	// Property is one item with a property for each half. Bitwarden Secrets
+	// Manager ignores properties and would return the same value twice; only
+	// stores of the webhook provider honour them.
+	Property Layout = "property"
+)
+
+// Provider is the External Secrets provider behind a ClusterSecretStore.
+type Provider string
+
+// The providers that reach Bitwarden.
+const (
+	// SecretsManager is Bitwarden Secrets Manager.
+	SecretsManager Provider = "bitwardensecretsmanager"
+	// Webhook is the webhook provider, used with the Bitwarden CLI's server.
+	Webhook Provider = "webhook"
+)
+
+// BitwardenArgs says where in Bitwarden the B2 key lies.
+type BitwardenArgs struct {
+	// Store is the ClusterSecretStore that reaches Bitwarden. Required.
+	Store string `json:"store"`
+	// Provider is the provider of that store. Default bitwardensecretsmanager.
+	Provider Provider `json:"provider,omitempty"`
+	// Layout is how the key is laid out. Default json.
+	Layout Layout `json:"layout,omitempty"`
+	// Item is the item with the key, by name or UUID. Required but for the
+	// layout two-items.
+	Item string `json:"item,omitempty"`
+	// KeyIDItem and SecretKeyItem are the items of the layout two-items, where
+	// they are required.
+	KeyIDItem     string `json:"keyIdItem,omitempty"`
+	SecretKeyItem string `json:"secretKeyItem,omitempty"`
+	// MirrorItem is an item, laid out as json, for a second key that may only
+	// read. When it is given, Storage creates such a key beside each other one,
+	// and the mirror job reads the archive at B2 with it, so that the job cannot
+	// harm the archive. Default: none; the job uses the archive's key.
+	MirrorItem string `json:"mirrorItem,omitempty"`
+	// RefreshInterval is how often External Secrets reads Bitwarden. Default 1h.
+	RefreshInterval string `json:"refreshInterval,omitempty"`
+	// HandOver writes the key that Storage created to Bitwarden, by a Secret and
+	// a PushSecret. Default true; false for an adopted key, whose secret half is
+	// not known, and for the provider webhook, whose stores most often only read.
+	HandOver *bool `json:"handOver,omitempty"`
+	// Namespace is where that Secret and PushSecret live. Default
+	// external-secrets.
+	Namespace string `json:"namespace,omitempty"`
+}
+
+func (a BitwardenArgs) withDefaults(handOver bool) BitwardenArgs {
+	if a.Provider == "" {
+		a.Provider = SecretsManager
+	}
+	if a.Layout == "" {
+		a.Layout = OneItem
+	}
+	if a.RefreshInterval == "" {
+		a.RefreshInterval = "1h"
+	}
+	if a.HandOver == nil {
+		handOver = handOver && a.Provider == SecretsManager
+		a.HandOver = &handOver
+	}
+	if a.Namespace == "" {
+		a.Namespace = "external-secrets"
+	}
+	return a
+}
+
+// ofMirror are the arguments for the key that may only read.
+func (a BitwardenArgs) ofMirror() BitwardenArgs {
+	a.Layout, a.Item = OneItem, a.MirrorItem
+	return a
+}
+
+func (a BitwardenArgs) validate(at *field.Path) field.ErrorList {
+	problems := checkObjectName(at.Child("store"), a.Store,
+		"no credentials: the ClusterSecretStore that reaches Bitwarden")
+	problems = append(problems, checkOneOf(at.Child("provider"), a.Provider, SecretsManager, Webhook)...)
+	problems = append(problems, checkOneOf(at.Child("layout"), a.Layout, OneItem, TwoItems, Property)...)
+	problems = append(problems, a.validateItems(at)...)
+	if a.RefreshInterval != "" {
+		if interval, err := time.ParseDuration(a.RefreshInterval); err != nil || interval <= 0 {
+			problems = append(problems, field.Invalid(at.Child("refreshInterval"), a.RefreshInterval,
+				`expected a duration above zero, for instance "1h"`))
+		}
+	}
+	if a.Namespace != "" {
+		problems = append(problems, checkNamespace(at.Child("namespace"), a.Namespace)...)
+	}
+	return problems
+}
+
+func (a BitwardenArgs) validateItems(at *field.Path) field.ErrorList {
+	var problems field.ErrorList
+	a = a.withDefaults(true)
+	if a.Layout == Property && a.Provider == SecretsManager {
+		problems = append(problems, field.Invalid(at.Child("layout"), a.Layout,
+			"Bitwarden Secrets Manager ignores properties and would give both halves of the key the same value; "+
+				"use json or two-items, or say provider: webhook"))
+	}
+	items := map[string]string{"item": a.Item}
+	unused := map[string]string{"keyIdItem": a.KeyIDItem, "secretKeyItem": a.SecretKeyItem}
+	if a.Layout == TwoItems {
+		items, unused = unused, items
+	}
+	if a.MirrorItem != "" {
+		items["mirrorItem"] = a.MirrorItem
+	}
+	for _, name := range []string{"item", "keyIdItem", "secretKeyItem", "mirrorItem"} {
+		if item, used := items[name]; used && item == "" {
+			problems = append(problems, field.Required(at.Child(name),
+				fmt.Sprintf("no credentials: the layout %s reads this item", a.Layout)))
+		} else if used && *a.HandOver && uuid.Validate(item) == nil {
+			problems = append(problems, field.Invalid(at.Child(name), item,
+				"an item is written by its name: give the name, or set handOver: false"))
+		}
+		if unused[name] != "" {
+			problems = append(problems, field.Forbidden(at.Child(name),
+				fmt.Sprintf("the layout %s does not read this item", a.Layout)))
+		}
+	}
+	return problems
+}
+
+// externalSecretSpec is the spec of an `external-secrets.io/v1` ExternalSecret
+// that writes the key pair to the Secret of the given name.
+func (a BitwardenArgs) externalSecretSpec(secret string) map[string]any {
+	spec := map[string]any{
+		"refreshInterval": a.RefreshInterval,
+		"secretStoreRef":  map[string]any{"name": a.Store, "kind": "ClusterSecretStore"},
+		"target":          map[string]any{"name": secret, "creationPolicy": "Owner"},
+	}
+	entry := func(key string, ref map[string]any) map[string]any {
+		return map[string]any{"secretKey": key, "remoteRef": ref}
+	}
+	switch a.Layout {
+	case TwoItems:
+		spec["data"] = []any{
+			entry(accessKeyID, map[string]any{"key": a.KeyIDItem}),
+			entry(secretAccessKey, map[string]any{"key": a.SecretKeyItem}),
+		}
+	case Property:
+		spec["data"] = []any{
+			entry(accessKeyID, map[string]any{"key": a.Item, "property": accessKeyID}),
+			entry(secretAccessKey, map[string]any{"key": a.Item, "property": secretAccessKey}),
+		}
+	case OneItem:
+		spec["dataFrom"] = []any{map[string]any{"extract": map[string]any{"key": a.Item}}}
+	}
+	return spec
+}
+
+// pushSecretSpec is the spec of a PushSecret that writes the Secret of the given
+// name to Bitwarden. An entry without secretKey pushes the Secret as one JSON
+// object. No note is given: a changed note makes the provider create a second
+// item of the same name, which then cannot be read by name any more.
+func (a BitwardenArgs) pushSecretSpec(secret string) map[string]any {
+	entry := func(key string, ref map[string]any) map[string]any {
+		match := map[string]any{"remoteRef": ref}
+		if key != "" {
+			match["secretKey"] = key
+		}
+		return map[string]any{"match": match}
+	}
+	spec := map[string]any{
+		"refreshInterval": a.RefreshInterval,
+		"updatePolicy":    "Replace",
+		"deletionPolicy":  "None",
+		"secretStoreRefs": []any{map[string]any{"name": a.Store, "kind": "ClusterSecretStore"}},
+		"selector":        map[string]any{"secret": map[string]any{"name": secret}},
+	}
+	switch a.Layout {
+	case TwoItems:
+		spec["data"] = []any{
+			entry(accessKeyID, map[string]any{"remoteKey": a.KeyIDItem}),
+			entry(secretAccessKey, map[string]any{"remoteKey": a.SecretKeyItem}),
+		}
+	case Property:
+		spec["data"] = []any{
+			entry(accessKeyID, map[string]any{"remoteKey": a.Item, "property": accessKeyID}),
+			entry(secretAccessKey, map[string]any{"remoteKey": a.Item, "property": secretAccessKey}),
+		}
+	case OneItem:
+		spec["data"] = []any{entry("", map[string]any{"remoteKey": a.Item})}
+	}
+	return spec
+}

@@ -1,0 +1,49 @@
+package cnpg
+
+import (
+	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// jobPod is a pod that talks to no API server and runs as an ordinary user.
+func jobPod(user int64) corev1.PodSpec {
+	return corev1.PodSpec{
+		RestartPolicy:                corev1.RestartPolicyNever,
+		AutomountServiceAccountToken: pointer(false),
+		EnableServiceLinks:           pointer(false),
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot:   pointer(true),
+			RunAsUser:      pointer(user),
+			RunAsGroup:     pointer(user),
+			FSGroup:        pointer(user),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		Volumes: []corev1.Volume{{
+			Name:         "tmp",
+			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+		}},
+	}
+}
+
+// jobContainer can write nowhere but to /tmp.
+func jobContainer(name, image string, resources corev1.ResourceRequirements) corev1.Container {
+	return corev1.Container{
+		Name:                     name,
+		Image:                    image,
+		Resources:                resources,
+		VolumeMounts:             []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: pointer(false),
+			ReadOnlyRootFilesystem:   pointer(true),
+			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		},
+	}
+}
+
+func envFromSecret(name string, key *machineryapi.SecretKeySelector) corev1.EnvVar {
+	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+		LocalObjectReference: corev1.LocalObjectReference{Name: key.Name},
+		Key:                  key.Key,
+	}}}
+}
