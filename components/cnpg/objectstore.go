@@ -23,10 +23,10 @@ type StoreOptions struct {
 	// recovery; encryption AES256 at B2 and none at MinIO, which refuses it
 	// without a key management service; maxParallel 4: each file is a Python
 	// process, and more of them gain nothing but starve a small node. The figures
-	// are in the README, from "make bench".
+	// are in docs/figures.md, from "make bench".
 	WAL barmanapi.WalBackupConfiguration `json:"wal,omitempty"`
 	// Data is about base backups. Defaults: compression gzip, which takes four
-	// times as long as none and stores a fifth (README); encryption as for WAL;
+	// times as long as none and stores a fifth (docs/figures.md); encryption as for WAL;
 	// jobs 2, barman's own; immediateCheckpoint false, which spreads the load of
 	// the disk and delays a base backup by minutes at the most.
 	Data barmanapi.DataBackupConfiguration `json:"data,omitempty"`

@@ -71,7 +71,7 @@ func decodeProblem(key string, problem error) *field.Error {
 	if errors.As(problem, &strict) {
 		path := field.NewPath(key + separator(strict.FieldPath()) + strict.FieldPath())
 		return field.Forbidden(path, "there is no such field; see the CloudNativePG documentation for fields of spec, "+
-			"and this project's README for all others")
+			"and docs/configuration.md for all others")
 	}
 	var mismatch *stdjson.UnmarshalTypeError
 	if errors.As(problem, &mismatch) {

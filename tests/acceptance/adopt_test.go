@@ -37,8 +37,8 @@ const adoptedDatabase = `
     postgresql: {parameters: {max_connections: '100', shared_buffers: '256MB'}}
 `
 
-// testAdopt takes over a running database that another tool made, as the README
-// tells it: the objects are imported, and the pod that runs stays as it is.
+// testAdopt takes over a running database that another tool made, as
+// docs/adopt.md tells it: the objects are imported, and the pod that runs stays as it is.
 func (s *suite) testAdopt(t *testing.T) {
 	s.newNamespace(t, "external-secrets")
 	s.newNamespace(t, "adopted")
@@ -96,7 +96,7 @@ func (s *suite) gitOps(t *testing.T) []*unstructured.Unstructured {
 	return objects
 }
 
-// importExisting follows the README: Pulumi lists what it would create, the
+// importExisting follows docs/adopt.md: Pulumi lists what it would create, the
 // entries of what exists get their IDs, the others are left out.
 func (b *box) importExisting(t *testing.T, existing []*unstructured.Unstructured) {
 	t.Helper()

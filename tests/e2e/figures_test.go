@@ -17,7 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// figuresVariable asks for the figures of the README.
+// figuresVariable asks for the figures of docs/figures.md.
 const figuresVariable = "E2E_FIGURES"
 
 // TestFigures measures how long databases of several sizes take to come back

@@ -16,39 +16,65 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 )
 
-func readme(t *testing.T) string {
+// documents are the README and every file in docs/, by their names.
+func documents(t *testing.T) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
-	require.NoError(t, err)
-	return string(text)
+	texts := map[string]string{}
+	for _, pattern := range []string{"README.md", "docs/*.md", "docs/*/*.md"} {
+		files, err := filepath.Glob(filepath.Join("../..", pattern))
+		require.NoError(t, err)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			texts[filepath.Base(file)] = string(text)
+		}
+	}
+	require.Contains(t, texts, "README.md")
+	return texts
 }
 
-// blocks are the fenced blocks of a language in the README.
+// fenced finds blocks that are fenced, also in a list: the indentation, the
+// language, the block.
+var fenced = regexp.MustCompile("(?ms)^( *)```([a-z]*)\n(.*?)^ *```$")
+
+// blocks are the documents' fenced blocks of a language.
 func blocks(t *testing.T, language string) []string {
 	t.Helper()
 	var found []string
-	for _, match := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(readme(t), -1) {
-		found = append(found, match[1])
+	for _, text := range documents(t) {
+		for _, match := range fenced.FindAllStringSubmatch(text, -1) {
+			if match[2] == language {
+				found = append(found, strings.ReplaceAll("\n"+match[3], "\n"+match[1], "\n"))
+			}
+		}
 	}
 	require.NotEmpty(t, found)
 	return found
 }
 
-func TestTheConfigurationInTheReadmeDeploys(t *testing.T) {
+// TestTheConfigurationInTheDocsDeploys deploys every YAML block that is not a
+// Kubernetes object, which tests/docs_test.go checks, over the good
+// configuration.
+func TestTheConfigurationInTheDocsDeploys(t *testing.T) {
 	t.Parallel()
 	for _, block := range blocks(t, "yaml") {
 		var values map[string]any
 		require.NoError(t, yaml.Unmarshal([]byte(block), &values), block)
+		if _, object := values["apiVersion"]; object {
+			continue
+		}
 		config := with(t, nil)
 		for key, value := range values {
-			config[strings.TrimPrefix(key, "cnpg-backup:")] = value
+			name, ours := strings.CutPrefix(key, "cnpg-backup:")
+			require.True(t, ours, "%s in\n%s", key, block)
+			config[name] = value
 		}
 		_, err := deploy(t, true, config)
 		require.NoError(t, err, block)
 	}
 }
 
-func TestTheGoInTheReadmeStandsInAnExample(t *testing.T) {
+func TestTheGoInTheDocsStandsInAnExample(t *testing.T) {
 	t.Parallel()
 	var programs string
 	files, err := filepath.Glob("../../examples/*/main.go")
@@ -66,18 +92,18 @@ func TestTheGoInTheReadmeStandsInAnExample(t *testing.T) {
 // flat makes texts comparable that differ in indentation only.
 func flat(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-func TestEveryConfigurationKeyIsInTheReadme(t *testing.T) {
+func TestEveryConfigurationKeyIsInTheDocs(t *testing.T) {
 	t.Parallel()
 	sections := map[string]any{
-		"### `b2`\n": cnpg.B2Args{}, "### `minio`\n": cnpg.MinIOArgs{}, "### `bitwarden`\n": cnpg.BitwardenArgs{},
-		"### `databases`": Database{}, "### `b2` and `minio` of a database": cnpg.StoreOptions{},
-		"### `mirror` of a database": cnpg.Mirror{}, "### `recovery` of a database": cnpg.Recovery{},
+		"## `b2`\n": cnpg.B2Args{}, "## `minio`\n": cnpg.MinIOArgs{}, "## `bitwarden`\n": cnpg.BitwardenArgs{},
+		"## `databases`": Database{}, "## `b2` and `minio` of a database": cnpg.StoreOptions{},
+		"## `mirror` of a database": cnpg.Mirror{}, "## `recovery` of a database": cnpg.Recovery{},
 	}
-	text := readme(t)
+	text := documents(t)["configuration.md"]
 	for title, args := range sections {
 		_, section, found := strings.Cut(text, title)
 		require.True(t, found, title)
-		section, _, _ = strings.Cut(section, "\n### ")
+		section, _, _ = strings.Cut(section, "\n## ")
 		for _, key := range keys(reflect.TypeOf(args)) {
 			assert.Regexp(t, "`"+key+"[`.]", section, "%s in the section %s", key, title)
 		}
