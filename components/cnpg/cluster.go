@@ -8,6 +8,8 @@ import (
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/cloudnative-pg/machinery/pkg/image/reference"
 	"github.com/cloudnative-pg/machinery/pkg/postgres/version"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -22,6 +24,24 @@ const (
 	defaultQueries    = "cnpg-default-monitoring"
 	defaultQueriesKey = "queries"
 )
+
+// clusterFields are the fields of the Cluster: the completed spec, and in it the
+// zeros that the user wrote.
+func clusterFields(n names, args DatabaseArgs) (kubernetes.UntypedArgs, error) {
+	fields, err := specFields(clusterSpec(n, args))
+	if err != nil {
+		return nil, err
+	}
+	written, err := toMap(args.SpecAsWritten)
+	if err != nil {
+		return nil, err
+	}
+	if args.Recovery != nil {
+		delete(written, "bootstrap") // the recovery has taken its place
+	}
+	carryInto(fields["spec"], written)
+	return fields, nil
+}
 
 // clusterSpec completes the user's spec with what the backups need. Lists that
 // the API server treats as one value are written with the defaults that it
@@ -122,6 +142,7 @@ func validateSpec(at *field.Path, n names, args *DatabaseArgs) field.ErrorList {
 	if spec.Instances < 0 {
 		problems = append(problems, field.Invalid(at.Child("instances"), spec.Instances, "expected 1 or more"))
 	}
+	problems = append(problems, checkWrittenZeros(at, args.SpecAsWritten)...)
 	problems = append(problems, checkVolume(at.Child("storage"), &spec.StorageConfiguration)...)
 	if spec.WalStorage != nil {
 		problems = append(problems, checkVolume(at.Child("walStorage"), spec.WalStorage)...)
@@ -134,6 +155,27 @@ func validateSpec(at *field.Path, n names, args *DatabaseArgs) field.ErrorList {
 	problems = append(problems, checkOwnedPlugin(at.Child("plugins"), spec.Plugins)...)
 	problems = append(problems, checkOwnedExternalClusters(at.Child("externalClusters"), n, spec.ExternalClusters)...)
 	return append(problems, checkOwnedBootstrap(at.Child("bootstrap"), spec.Bootstrap, args.Recovery != nil)...)
+}
+
+// checkWrittenZeros refuses the zeros that the operator refuses. Its Go type
+// does not have them: there they are fields that nobody has set.
+func checkWrittenZeros(at *field.Path, written map[string]any) field.ErrorList {
+	var problems field.ErrorList
+	for _, path := range [][]string{
+		{"instances"},
+		{"bootstrap", "initdb", "walSegmentSize"},
+		{"primaryLease", "leaseDurationSeconds"},
+		{"primaryLease", "releasedLeaseDurationSeconds"},
+		{"primaryLease", "renewDeadlineSeconds"},
+		{"primaryLease", "retryPeriodSeconds"},
+		{"replicationSlots", "updateInterval"},
+	} {
+		value, given, err := unstructured.NestedFieldNoCopy(written, path...)
+		if err == nil && given && fmt.Sprint(value) == "0" {
+			problems = append(problems, field.Invalid(at.Child(path[0], path[1:]...), 0, "expected 1 or more"))
+		}
+	}
+	return problems
 }
 
 // checkImage wants a pinned minor release: a floating one changes under a

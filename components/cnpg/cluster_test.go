@@ -7,12 +7,14 @@ import (
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // built is the Cluster spec of the arguments as it would be applied.
 func built(t *testing.T, args *DatabaseArgs) map[string]any {
 	t.Helper()
-	fields, err := specFields(clusterSpec(args.names("authentik"), args.withDefaults()))
+	fields, err := clusterFields(args.names("authentik"), args.withDefaults())
 	require.NoError(t, err)
 	spec, ok := fields["spec"].(map[string]any)
 	require.True(t, ok)
@@ -39,6 +41,39 @@ func TestClusterSpecOfTheSeed(t *testing.T) {
 			map[string]any{"name": "authentik-minio-backup", "plugin": plugin("authentik-minio-store", "authentik-postgresql", false)},
 		},
 	}, built(t, databaseArgs()))
+}
+
+func TestZerosOfTheUserArrive(t *testing.T) {
+	t.Parallel()
+	args := databaseArgs()
+	args.Spec.Managed = &cnpgv1.ManagedConfiguration{Roles: []cnpgv1.RoleConfiguration{{Name: "app"}, {Name: "locked"}}}
+	assert.Equal(t, map[string]any{"roles": []any{map[string]any{"name": "app"}, map[string]any{"name": "locked"}}},
+		built(t, args)["managed"], "Go's encoding drops them")
+
+	args.SpecAsWritten = map[string]any{
+		"instances":  2,
+		"resources":  map[string]any{"requests": map[string]any{"cpu": "1000m"}},
+		"startDelay": 0, "logLevel": nil, "affinity": map[string]any{"topologyKey": nil},
+		"managed": map[string]any{"roles": []any{
+			map[string]any{"name": "app"}, map[string]any{"name": "locked", "connectionLimit": 0, "superuser": false},
+		}},
+		"bootstrap": map[string]any{"initdb": map[string]any{"walSegmentSize": 64}},
+	}
+	args.Spec.Resources.Requests = corev1.ResourceList{"cpu": resource.MustParse("1000m")}
+	spec := built(t, args)
+
+	assert.Equal(t, map[string]any{"roles": []any{
+		map[string]any{"name": "app"}, map[string]any{"name": "locked", "connectionLimit": 0.0, "superuser": false},
+	}}, spec["managed"])
+	assert.Equal(t, 0.0, spec["startDelay"]) //nolint:testifylint // a zero is exact
+	assert.NotContains(t, spec, "logLevel", "nothing was written")
+	assert.Empty(t, spec["affinity"])
+	assert.Equal(t, map[string]any{"requests": map[string]any{"cpu": "1"}}, spec["resources"], "as the API server stores it")
+	assert.Contains(t, spec, "bootstrap")
+
+	args.Recovery, args.Generation = &Recovery{Source: MinIO}, 2
+	assert.Equal(t, map[string]any{"recovery": map[string]any{"source": "authentik-recovery"}},
+		built(t, args)["bootstrap"], "a recovery takes the place of initdb")
 }
 
 func TestClusterSpec(t *testing.T) {

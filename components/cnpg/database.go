@@ -25,7 +25,16 @@ type DatabaseArgs struct {
 	// volume of 10Gi. What the backups need is added; to give it here too is an
 	// error: the barman plugin, our external clusters, bootstrap.recovery,
 	// backup.barmanObjectStore.
+	//
+	// Go leaves a zero out where the operator's type says omitempty, and then the
+	// operator's own default counts: connectionLimit 0 becomes -1, no limit. Say
+	// such a zero in SpecAsWritten.
 	Spec cnpgv1.ClusterSpec `json:"spec"`
+	// SpecAsWritten is the same spec as its author wrote it, by the names that
+	// CloudNativePG documents, or a part of it; the entries of a list are told by
+	// their places. What it has and Spec's encoding has not, which is zeros, is
+	// added to the Cluster. Stack configuration sets it. Default: none.
+	SpecAsWritten map[string]any `json:"-"`
 	// WALOnDataVolume leaves out the separate WAL volume, for a running cluster
 	// that has none. Default false.
 	WALOnDataVolume bool `json:"walOnDataVolume,omitempty"`
@@ -251,7 +260,7 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, n names, args DatabaseAr
 
 func (d *Database) newCluster(ctx *pulumi.Context, n names, args DatabaseArgs, after []pulumi.Resource,
 ) (*apiextensions.CustomResource, error) {
-	fields, err := specFields(clusterSpec(n, args))
+	fields, err := clusterFields(n, args)
 	if err != nil {
 		return nil, err
 	}

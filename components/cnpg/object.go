@@ -80,6 +80,42 @@ func specFields[T any](spec T) (kubernetes.UntypedArgs, error) {
 	return kubernetes.UntypedArgs{"spec": fields}, nil
 }
 
+// carry adds to fields what their author wrote and Go's encoding left out: the
+// operators' types cannot tell a zero from a field that nobody has set, and
+// where the operator has a default of its own the two differ.
+func carry(fields, written map[string]any) {
+	for key, value := range written {
+		there, ok := fields[key]
+		nested, isMap := value.(map[string]any)
+		switch {
+		case ok:
+			carryInto(there, value)
+		case isMap:
+			added := map[string]any{}
+			carry(added, nested)
+			fields[key] = added
+		case value != nil:
+			fields[key] = value
+		}
+	}
+}
+
+// carryInto does so in what both have. The entries of a list are told by their
+// places.
+func carryInto(there, written any) {
+	switch written := written.(type) {
+	case map[string]any:
+		if fields, ok := there.(map[string]any); ok {
+			carry(fields, written)
+		}
+	case []any:
+		entries, _ := there.([]any)
+		for i := range min(len(entries), len(written)) {
+			carryInto(entries[i], written[i])
+		}
+	}
+}
+
 func toMap(spec any) (map[string]any, error) {
 	encoded, err := json.Marshal(spec)
 	if err != nil {
