@@ -1,8 +1,10 @@
 package tests
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -121,6 +123,26 @@ func TestEveryProblemIsReportedBeforeAnythingExists(t *testing.T) {
 			assert.Empty(t, result.Changes)
 			assert.NotContains(t, result.Output, "goroutine", "no stack traces")
 		})
+	}
+}
+
+func TestAnImageThatFloatsIsAWarningOfPreviewAndUp(t *testing.T) {
+	databases := two("0 0 3 * * 0")
+	for i, image := range []string{"17-bookworm", "17-0.4.3@sha256:" + strings.Repeat("0", 64)} {
+		spec := databases["cnpg-backup:databases"].([]any)[i].(map[string]any)["spec"].(map[string]any)
+		spec["imageName"] = "ghcr.io/cloudnative-pg/postgresql:" + image
+	}
+	box := start(t, root, "homelab", databases)
+
+	for name, run := range map[string]func(context.Context, ...string) (*sandbox.Result, error){
+		"preview": box.Preview, "up": box.Up,
+	} {
+		result, err := run(t.Context())
+
+		require.NoError(t, err, name)
+		require.Len(t, result.Diagnostics, 1, name)
+		assert.Contains(t, result.Diagnostics[0], `spec.imageName: "ghcr.io/cloudnative-pg/postgresql:17-bookworm"`)
+		assert.Contains(t, result.Output, "cnpg-backup:index:Database (wiki)", "it says which database")
 	}
 }
 

@@ -178,25 +178,52 @@ func checkWrittenZeros(at *field.Path, written map[string]any) field.ErrorList {
 	return problems
 }
 
-// checkImage wants a pinned minor release: a floating one changes under a
-// running database, and a restore wants the release that was backed up.
+// exampleImage pins a release of PostgreSQL.
+const exampleImage = `for instance "ghcr.io/cloudnative-pg/postgresql:17.7"`
+
+// checkImage refuses what the operator refuses: it reads the release from the
+// tag. See validateImageName in
+// https://github.com/cloudnative-pg/cloudnative-pg/blob/v1.30.0/internal/webhook/v1/cluster_webhook.go
+//
+// No image is refused too. The operator would fill in a default of its own,
+// which is of another major release after an update of the operator: the next
+// update of the Cluster would upgrade the database, and a restore would begin
+// with a release that cannot read the backup.
 func checkImage(at *field.Path, spec *cnpgv1.ClusterSpec) field.ErrorList {
 	at = at.Child("imageName")
-	const example = `for instance "ghcr.io/cloudnative-pg/postgresql:17.7"`
 	if spec.ImageName == "" {
 		if spec.ImageCatalogRef != nil {
 			return nil
 		}
-		return field.ErrorList{field.Required(at, "an image with a pinned minor release, "+example)}
+		return field.ErrorList{field.Required(at, "the image of PostgreSQL, "+exampleImage+
+			"; the operator's default changes with the operator, its major release too, and backups restore into their own major release only")}
 	}
-	tag := reference.New(spec.ImageName).Tag
-	if _, err := version.FromTag(tag); err != nil || tag == "latest" {
-		return field.ErrorList{field.Invalid(at, spec.ImageName, "expected a tag that begins with a PostgreSQL release, "+example)}
+	image := reference.New(spec.ImageName)
+	if image.Tag == "" {
+		return field.ErrorList{field.Invalid(at, spec.ImageName,
+			"a digest does not say the release: expected a tag before it that begins with a PostgreSQL release")}
 	}
-	if !regexp.MustCompile(`^[0-9]+\.[0-9]+`).MatchString(tag) {
-		return field.ErrorList{field.Invalid(at, spec.ImageName, "does not pin the minor release, "+example)}
+	if _, err := version.FromTag(image.Tag); err != nil || image.Tag == "latest" {
+		return field.ErrorList{field.Invalid(at, spec.ImageName,
+			"expected a tag that begins with a PostgreSQL release, "+exampleImage)}
 	}
 	return nil
+}
+
+// pinned begins with a release of PostgreSQL, minor included, or with a test
+// release.
+var pinned = regexp.MustCompile(`^[0-9]+(\.|beta|rc)[0-9]+`)
+
+// warnImage is about images whose release changes under their name.
+func warnImage(at *field.Path, spec *cnpgv1.ClusterSpec) []string {
+	image := reference.New(spec.ImageName)
+	if spec.ImageName == "" || image.Digest != "" || pinned.MatchString(image.Tag) {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: %q does not say which minor release it is. Tomorrow it can be another one: "+
+		"instances then run different releases, and a restore gets another release, or other versions of extensions, "+
+		"than those that wrote the backup. Give a tag with the minor release, like 17.7, or add the digest, @sha256:...",
+		at.Child("imageName"), spec.ImageName)}
 }
 
 func checkVolume(at *field.Path, volume *cnpgv1.StorageConfiguration) field.ErrorList {

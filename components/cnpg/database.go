@@ -20,8 +20,9 @@ type DatabaseArgs struct {
 	// Default <name>-postgresql.
 	Cluster string `json:"cluster,omitempty"`
 	// Spec is the Cluster's spec, the operator's own type: whatever CloudNativePG
-	// documents can be said here. The image with a pinned minor release and the
-	// storage size are required. Defaults of our own: one instance, and a WAL
+	// documents can be said here. The image and the storage size are required; an
+	// image whose minor release is not pinned, by its tag or by a digest, is warned
+	// about. Defaults of our own: one instance, and a WAL
 	// volume of 10Gi. What the backups need is added; to give it here too is an
 	// error: the barman plugin, our external clusters, bootstrap.recovery,
 	// backup.barmanObjectStore.
@@ -104,6 +105,11 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 	return append(problems, a.Recovery.validate(child(at, "recovery"), n)...)
 }
 
+// warnings are about arguments that are valid and may yet be regretted.
+func (a *DatabaseArgs) warnings() []string {
+	return warnImage(field.NewPath("spec"), &a.Spec)
+}
+
 // storageArgs are those of the storage that is used, and what is wrong with the
 // choice.
 func (a *DatabaseArgs) storageArgs() (*StorageArgs, field.ErrorList) {
@@ -176,6 +182,9 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	}, database, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("database %q: %w", name, err)
+	}
+	if err := warn(ctx, database, args.warnings()); err != nil {
+		return nil, err
 	}
 
 	storage, credentials, err := database.newShared(ctx, n, full)

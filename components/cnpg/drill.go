@@ -119,6 +119,9 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 	if err != nil {
 		return nil, fmt.Errorf("drill %q: %w", name, err)
 	}
+	if err := warn(ctx, drill, warnImage(field.NewPath("spec"), &full.Spec)); err != nil {
+		return nil, err
+	}
 
 	cluster, err := drill.register(ctx, object{
 		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",

@@ -149,14 +149,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{database + "minio": map[string]any{"retention": "2 weeks"}},
 			[]string{"databases[0].minio.retention", `"2 weeks"`},
 		},
-		"image with a floating minor": {
-			map[string]any{database + "spec.imageName": "ghcr.io/cloudnative-pg/postgresql:17"},
-			[]string{"databases[0].spec.imageName", "postgresql:17", "does not pin the minor release"},
-		},
-		"image with a floating minor and a distribution": {
-			map[string]any{database + "spec.imageName": "ghcr.io/cloudnative-pg/postgresql:17-bookworm"},
-			[]string{"databases[0].spec.imageName", "does not pin the minor release"},
-		},
 		"image latest": {
 			map[string]any{database + "spec.imageName": "postgres:latest"},
 			[]string{"databases[0].spec.imageName", "expected a tag that begins with a PostgreSQL release"},

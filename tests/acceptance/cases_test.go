@@ -18,6 +18,18 @@ func verdicts() []verdict {
 			database: "spec: {imageName: 'ghcr.io/cloudnative-pg/postgresql:17.7@sha256:4c7f3dd3bc7a45f2a1f0f9d4c2b9f2a6f1f4e8d0a5c3b7e9d1f2a3b4c5d6e7f8'}",
 		},
 		{
+			name:     "an image of a major release with a digest",
+			database: "spec: {imageName: 'ghcr.io/cloudnative-pg/postgresql:18-standard-trixie@sha256:4c7f3dd3bc7a45f2a1f0f9d4c2b9f2a6f1f4e8d0a5c3b7e9d1f2a3b4c5d6e7f8'}",
+		},
+		{
+			name:     "an image of a major release",
+			database: "spec: {imageName: 'ghcr.io/cloudnative-pg/postgresql:18'}",
+		},
+		{
+			name:     "an image with the release of an extension",
+			database: "spec: {imageName: 'ghcr.io/tensorchord/cloudnative-vectorchord:17-0.4.3'}",
+		},
+		{
 			name:     "an image of another registry with a port",
 			database: "spec: {imageName: 'registry.example.org:5000/postgresql:18.1-1'}",
 		},
@@ -284,7 +296,7 @@ func verdicts() []verdict {
 		{
 			name:     "an image by digest alone",
 			database: "spec: {imageName: 'ghcr.io/cloudnative-pg/postgresql@sha256:4c7f3dd3bc7a45f2a1f0f9d4c2b9f2a6f1f4e8d0a5c3b7e9d1f2a3b4c5d6e7f8'}",
-			ours:     "expected a tag",
+			ours:     "a digest does not say the release",
 			theirs:   "Can't use just the image sha",
 		},
 		{
@@ -462,16 +474,10 @@ func verdicts() []verdict {
 			why:      "it would never run, and nothing would say so",
 		},
 		{
-			name:     "a floating image",
-			database: "spec: {imageName: 'ghcr.io/cloudnative-pg/postgresql:17'}",
-			ours:     "does not pin the minor release",
-			why:      "a floating minor changes under a running database, and a restore wants the one that was backed up",
-		},
-		{
 			name:     "no image",
 			database: "spec: {imageName: null}",
 			ours:     "imageName: Required",
-			why:      "the operator's default image changes with the operator, major release included",
+			why:      "the operator's default image changes with the operator: the next update would be an upgrade to another major release, which no backup restores into",
 		},
 		{
 			name:     "retention where the plugin does not read it",

@@ -1,0 +1,66 @@
+package cnpg
+
+import (
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnImageIsRefusedAsByTheOperatorAndWarnedAboutWhenItFloats(t *testing.T) {
+	t.Parallel()
+	const digest = "@sha256:4c7f3dd3bc7a45f2a1f0f9d4c2b9f2a6f1f4e8d0a5c3b7e9d1f2a3b4c5d6e7f8"
+	for image, test := range map[string]struct{ refused, warned string }{
+		"ghcr.io/cloudnative-pg/postgresql:17.7":                        {},
+		"ghcr.io/cloudnative-pg/postgresql:17.7-standard-trixie":        {},
+		"registry.example.org:5000/postgresql:18.1-1":                   {},
+		"ghcr.io/cloudnative-pg/postgresql:18beta1":                     {},
+		"ghcr.io/cloudnative-pg/postgresql:18-standard-trixie" + digest: {},
+		"ghcr.io/tensorchord/cloudnative-vectorchord:17-0.4.3" + digest: {},
+		"ghcr.io/cloudnative-pg/postgresql:18":                          {warned: "a restore gets another release"},
+		"ghcr.io/cloudnative-pg/postgresql:17-bookworm":                 {warned: "Give a tag with the minor release"},
+		"ghcr.io/tensorchord/cloudnative-vectorchord:17-0.4.3":          {warned: "other versions of extensions"},
+		"ghcr.io/cloudnative-pg/postgis:17-3.5":                         {warned: `spec.imageName: "ghcr.io/cloudnative-pg/postgis:17-3.5"`},
+		"ghcr.io/cloudnative-pg/postgresql" + digest:                    {refused: "a digest does not say the release"},
+		"ghcr.io/cloudnative-pg/postgresql":                             {refused: "expected a tag"},
+		"ghcr.io/cloudnative-pg/postgresql:latest":                      {refused: "expected a tag"},
+		"ghcr.io/cloudnative-pg/postgresql:stable":                      {refused: "expected a tag"},
+		"": {refused: "the operator's default changes with the operator"},
+	} {
+		t.Run(image, func(t *testing.T) {
+			t.Parallel()
+			args := databaseArgs()
+			args.Spec.ImageName = image
+			err := Join("database", args.Validate(nil, "authentik", storageArgs()))
+			if test.refused != "" {
+				require.ErrorContains(t, err, test.refused)
+				return
+			}
+			require.NoError(t, err)
+			warnings := args.warnings()
+			if test.warned == "" {
+				assert.Empty(t, warnings)
+				return
+			}
+			require.Len(t, warnings, 1)
+			assert.Contains(t, warnings[0], test.warned)
+		})
+	}
+}
+
+func TestAWarningStopsNothing(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		args := databaseArgs()
+		args.Spec.ImageName = "ghcr.io/cloudnative-pg/postgresql:17"
+		deploy(t, dryRun, args, nil).only(t, "authentik-cluster")
+
+		run(t, dryRun, func(ctx *pulumi.Context) error {
+			_, err := NewDrill(ctx, "drill", &DrillArgs{
+				Namespace: "auth", Database: "authentik", Source: B2, Spec: args.Spec,
+			})
+			return err
+		})
+	})
+}
