@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func documents(t *testing.T) map[string]document {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && (ignored[path] || entry.Name() == ".bin") {
+		if entry.IsDir() && isMade(path) {
 			return fs.SkipDir
 		}
 		if filepath.Ext(path) == ".md" {
@@ -47,8 +48,10 @@ func documents(t *testing.T) map[string]document {
 	return found
 }
 
-// ignored are folders with files that are made, not written.
-var ignored = map[string]bool{".git": true, ".sandbox": true, "rendered": true, "tests/node/.images": true}
+// isMade says whether a folder's files are made, not written.
+func isMade(folder string) bool {
+	return slices.Contains([]string{".git", ".sandbox", "rendered", "tests/node/.images", "tests/tools/.bin"}, folder)
+}
 
 var (
 	fenced  = regexp.MustCompile("(?ms)^ *```([a-z]*)\n(.*?)^ *```$")

@@ -1,0 +1,57 @@
+package tests
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+)
+
+// modules are the folders of the repository's modules, from its root.
+func modules(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	require.NoError(t, fs.WalkDir(os.DirFS(root), ".", func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && isMade(file) {
+			return fs.SkipDir
+		}
+		if entry.Name() == "go.mod" {
+			found = append(found, path.Join("/", path.Dir(file)))
+		}
+		return nil
+	}))
+	require.Contains(t, found, "/")
+	require.Contains(t, found, "/tests/tools/cnpg")
+	return found
+}
+
+func TestDependabotKnowsEveryModule(t *testing.T) {
+	text, err := os.ReadFile("../.github/dependabot.yml")
+	require.NoError(t, err)
+	var config struct {
+		Updates []struct {
+			Ecosystem   string   `json:"package-ecosystem"`
+			Directory   string   `json:"directory"`
+			Directories []string `json:"directories"`
+		} `json:"updates"`
+	}
+	require.NoError(t, yaml.Unmarshal(text, &config))
+	watched := map[string][]string{}
+	for _, update := range config.Updates {
+		folders := update.Directories
+		if update.Directory != "" {
+			folders = append(folders, update.Directory)
+		}
+		watched[update.Ecosystem] = append(watched[update.Ecosystem], folders...)
+	}
+
+	assert.ElementsMatch(t, modules(t), watched["gomod"])
+	assert.Equal(t, []string{"/"}, watched["github-actions"])
+}
