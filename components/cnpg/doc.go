@@ -2,10 +2,12 @@
 // of which restores by itself: one in a Backblaze B2 bucket, one in a MinIO
 // bucket on the local NAS.
 //
-// Three components make it up. [Storage] is an environment's two buckets and
-// their keys. [Credentials] brings the B2 key from Bitwarden into a namespace.
-// [Database] is one PostgreSQL cluster with everything that its backups need;
-// it makes the other two when it is given none.
+// Three components make it up, and a fourth rehearses it. [Storage] is an
+// environment's two buckets and their keys. [Credentials] brings the B2 key from
+// Bitwarden into a namespace. [Database] is one PostgreSQL cluster with
+// everything that its backups need; it makes the other two when it is given
+// none. [Drill] restores one copy of a database into a cluster that is thrown
+// away.
 //
 // # Words
 //
