@@ -1,6 +1,7 @@
 package cnpg
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,6 +73,26 @@ func (r *recorder) only(t *testing.T, name string) pulumi.MockResourceArgs {
 	}
 	require.Len(t, found, 1, "resources named %s", name)
 	return found[0]
+}
+
+// component returns the one component of a kind.
+func (r *recorder) component(t *testing.T, kind string) pulumi.MockResourceArgs {
+	t.Helper()
+	var found []pulumi.MockResourceArgs
+	for _, candidate := range r.resources {
+		if candidate.TypeToken == "cnpg-backup:index:"+kind {
+			found = append(found, candidate)
+		}
+	}
+	require.Len(t, found, 1, "components of the kind %s", kind)
+	return found[0]
+}
+
+// position is when a resource was registered, counted from 0.
+func (r *recorder) position(of pulumi.MockResourceArgs) int {
+	return slices.IndexFunc(r.resources, func(candidate pulumi.MockResourceArgs) bool {
+		return candidate.TypeToken == of.TypeToken && candidate.Name == of.Name
+	})
 }
 
 // index is the position at which a resource was registered.

@@ -48,15 +48,17 @@ type B2Args struct {
 	UndeleteDays int `json:"undeleteDays,omitempty"`
 	// Keys are the names of the application keys to create, restricted to the
 	// bucket. The last one is in use; earlier ones are kept valid until they are
-	// removed from the list, so that a rotation interrupts nothing. Default: one
-	// key with the bucket's name.
+	// removed from the list, so that a rotation interrupts nothing. A list
+	// without the key that was in use is refused at preview. Default: one key
+	// with the bucket's name.
 	Keys []string `json:"keys,omitempty"`
 	// AdoptKey is the name of a key that exists already. Its secret cannot be
 	// read from B2 again, so it has to be in Bitwarden. Default: none.
 	AdoptKey string `json:"adoptKey,omitempty"`
-	// KeyPrefix restricts the keys to file names with this prefix. Default: none.
-	// Nobody has tried whether barman, which asks for the bucket first, works
-	// with such a key.
+	// KeyPrefix restricts the keys to file names with this prefix. Keys that
+	// exist already stay as they are: add a name to Keys for it to count.
+	// Default: none. Nobody has tried whether barman, which asks for the bucket
+	// first, works with such a key.
 	KeyPrefix string `json:"keyPrefix,omitempty"`
 }
 
@@ -273,58 +275,6 @@ func (s *Storage) newB2Bucket(ctx *pulumi.Context, name string) (pulumi.StringOu
 	s.B2Bucket = bucket.BucketName
 	s.ready = append(s.ready, bucket)
 	return bucket.BucketId, nil
-}
-
-// newB2Keys creates the application keys, or looks the adopted one up.
-//
-// The capabilities are what barman needs; listAllBucketNames is for S3's
-// HeadBucket. The keys are not protected: their names tell when to replace them.
-func (s *Storage) newB2Keys(ctx *pulumi.Context, name string, bucketID pulumi.StringOutput) error {
-	if s.args.B2.AdoptKey != "" {
-		found := b2.LookupApplicationKeyOutput(ctx, b2.LookupApplicationKeyOutputArgs{
-			KeyName: pulumi.String(s.args.B2.AdoptKey),
-		}, pulumi.Parent(s))
-		s.B2KeyID = secretString(found.ApplicationKeyId())
-		s.B2Key = secretString(pulumi.String("").ToStringOutput())
-		return nil
-	}
-	for _, keyName := range s.args.B2.Keys {
-		key, err := s.newB2Key(ctx, name, keyName, bucketID,
-			"listBuckets", "listAllBucketNames", "listFiles", "readFiles", "writeFiles", "deleteFiles")
-		if err != nil {
-			return err
-		}
-		s.B2KeyID, s.B2Key = secretString(key.ApplicationKeyId), secretString(key.ApplicationKey)
-		if s.args.Bitwarden.MirrorItem == "" {
-			continue
-		}
-		key, err = s.newB2Key(ctx, name, keyName+"-mirror", bucketID,
-			"listBuckets", "listAllBucketNames", "listFiles", "readFiles")
-		if err != nil {
-			return err
-		}
-		s.mirrorKeyID, s.mirrorKey = secretString(key.ApplicationKeyId), secretString(key.ApplicationKey)
-	}
-	return nil
-}
-
-func (s *Storage) newB2Key(ctx *pulumi.Context, name, keyName string, bucketID pulumi.StringOutput, capabilities ...string,
-) (*b2.ApplicationKey, error) {
-	args := &b2.ApplicationKeyArgs{
-		KeyName:      pulumi.String(keyName),
-		Capabilities: pulumi.ToStringArray(capabilities),
-		BucketIds:    pulumi.StringArray{bucketID},
-	}
-	if s.args.B2.KeyPrefix != "" {
-		args.NamePrefix = pulumi.String(s.args.B2.KeyPrefix)
-	}
-	key, err := b2.NewApplicationKey(ctx, name+"-b2-key-"+keyName, args, pulumi.Parent(s),
-		pulumi.AdditionalSecretOutputs([]string{"applicationKey", "applicationKeyId", "b2ApplicationKeyId"}))
-	if err != nil {
-		return nil, fmt.Errorf("B2 application key %q: %w", keyName, err)
-	}
-	s.ready = append(s.ready, key)
-	return key, nil
 }
 
 // newMinIOBucket creates the bucket on the NAS, or takes an existing one by name.

@@ -140,6 +140,51 @@ func TestStorageKeepsEarlierKeysDuringARotation(t *testing.T) {
 	})
 }
 
+func TestTheKeyInUseHasToStayOnTheList(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		args B2Args
+		want string
+	}{
+		"kept beside a new one":  {B2Args{Keys: []string{"a", "b"}}, ""},
+		"in use again":           {B2Args{Keys: []string{"b", "a"}}, ""},
+		"replaced":               {B2Args{Keys: []string{"b"}}, "set b2.keys to [a, b] and deploy"},
+		"replaced by two others": {B2Args{Keys: []string{"b", "c"}}, "set b2.keys to [a, b, c] and deploy"},
+		"adopted":                {B2Args{AdoptKey: "a"}, "leave adoptKey out"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := test.args.checkKept("a")
+			if test.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, test.want)
+			assert.ErrorContains(t, err, `the databases use "a"`)
+		})
+	}
+}
+
+func TestAKeyIsHandedOverAfterItIsNoted(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
+			args := storageArgs()
+			args.B2.Keys = []string{"old", "new"}
+			_, err := NewStorage(ctx, "homelab", args)
+			return err
+		})
+		note := mocks.component(t, "KeyInUse")
+		assert.Equal(t, map[string]any{"key": "new", "adopted": false}, note.Inputs.Mappable())
+		assert.Subset(t, dependencies(note), []string{"homelab-b2-key-old", "homelab-b2-key-new"})
+		assert.Less(t, mocks.position(note), mocks.index(t, "homelab-b2-key"), "nothing is handed over before")
+		for _, key := range []string{"old", "new"} {
+			assert.Equal(t, []string{"capabilities", "namePrefix"},
+				mocks.only(t, "homelab-b2-key-"+key).RegisterRPC.GetIgnoreChanges())
+		}
+	})
+}
+
 func TestStorageMakesAReadOnlyKeyForTheMirror(t *testing.T) {
 	t.Parallel()
 	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
