@@ -3,11 +3,15 @@
 package main
 
 import (
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"os"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/constant"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/stacks/environment"
 )
 
 func main() {
-	pulumi.Run(environment.Deploy)
+	if err := environment.Run(); err != nil {
+		os.Exit(constant.ExitStatusLoggedError)
+	}
 }

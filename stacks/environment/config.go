@@ -1,16 +1,12 @@
 package environment
 
 import (
-	stdjson "encoding/json"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"slices"
+	"reflect"
 	"strings"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/config"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"sigs.k8s.io/json"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 )
@@ -21,7 +17,7 @@ type Config struct {
 	// StorageArgs are the keys b2, minio, bitwarden and protect.
 	cnpg.StorageArgs
 	// Databases is the key databases.
-	Databases []Database
+	Databases []Database `json:"databases"`
 }
 
 // Database is one entry of the key databases.
@@ -32,61 +28,79 @@ type Database struct {
 	cnpg.DatabaseArgs
 }
 
-// Load reads the configuration of the stack and checks all of it. The error
-// names every problem there is.
-func Load(ctx *pulumi.Context) (*Config, error) {
-	stack := config.New(ctx, "cnpg-backup")
+// Load reads the configuration of the stack and checks all of it: settings are
+// its values as Pulumi hands them to a program, secrets the keys of those that
+// are encrypted. It returns every problem there is, a line for each.
+func Load(settings map[string]string, secrets []string) (*Config, []string) {
+	written := map[string]any{}
+	for key, value := range settings {
+		if name, ours := strings.CutPrefix(key, namespace); ours {
+			written[name] = parse(value)
+		}
+	}
+	read := &reading{}
+	for _, key := range secrets {
+		if name, ours := strings.CutPrefix(key, namespace); ours {
+			read.encrypted(field.NewPath(name))
+			delete(written, name)
+		}
+	}
+	fits, _ := read.value(nil, written, reflect.TypeFor[Config]()).(map[string]any)
 	loaded := &Config{}
-	problems := slices.Concat(
-		decode("b2", stack.Get("b2"), &loaded.B2),
-		decode("minio", stack.Get("minio"), &loaded.MinIO),
-		decode("bitwarden", stack.Get("bitwarden"), &loaded.Bitwarden),
-		decode("protect", stack.Get("protect"), &loaded.Protect),
-		decode("databases", stack.Get("databases"), &loaded.Databases),
-		loaded.validate(),
-	)
-	return loaded, cnpg.Join(fmt.Sprintf("environment %q", ctx.Stack()), problems)
+	if err := loaded.decode(fits); err != nil {
+		read.problems = append(read.problems, field.InternalError(field.NewPath(strings.TrimSuffix(namespace, ":")), err))
+	}
+	return loaded, describe(read.with(loaded.validate()), written)
 }
 
-// decode reads one key strictly: a field that does not exist is a problem that
-// names it.
-func decode(key, value string, target any) field.ErrorList {
-	if value == "" {
-		return nil
+// namespace is the project's, in front of the names of its keys.
+const namespace = "cnpg-backup:"
+
+// parse reads a value of Pulumi's configuration, which is JSON or plain text.
+// Numbers stay as they are written.
+func parse(value string) any {
+	var parsed any
+	decoder := json.NewDecoder(strings.NewReader(value))
+	decoder.UseNumber()
+	if err := decoder.Decode(&parsed); err != nil || decoder.More() {
+		return value
 	}
-	unknown, err := json.UnmarshalStrict([]byte(value), target)
-	problems := make(field.ErrorList, 0, len(unknown)+1)
-	for _, problem := range unknown {
-		problems = append(problems, decodeProblem(key, problem))
-	}
+	return parsed
+}
+
+// decode takes values that fit.
+func (c *Config) decode(fits map[string]any) error {
+	encoded, err := json.Marshal(fits)
 	if err != nil {
-		problems = append(problems, decodeProblem(key, err))
+		return err
 	}
-	return problems
+	if err := json.Unmarshal(encoded, c); err != nil {
+		return err
+	}
+	databases, _ := fits["databases"].([]any)
+	for i, database := range databases {
+		entry, _ := database.(map[string]any)
+		c.Databases[i].SpecAsWritten, _ = entry["spec"].(map[string]any)
+	}
+	return nil
 }
 
-// decodeProblem puts the path of the field in front, as all problems have it.
-func decodeProblem(key string, problem error) *field.Error {
-	var strict json.FieldError
-	if errors.As(problem, &strict) {
-		path := field.NewPath(key + separator(strict.FieldPath()) + strict.FieldPath())
-		return field.Forbidden(path, "there is no such field; see the CloudNativePG documentation for fields of spec, "+
-			"and docs/configuration.md for all others")
+// describe makes a line of each problem: its path, the database, what is wrong.
+func describe(problems field.ErrorList, written map[string]any) []string {
+	databases, _ := written["databases"].([]any)
+	lines := make([]string, 0, len(problems))
+	for _, problem := range problems {
+		path := problem.Field
+		var index int
+		if n, _ := fmt.Sscanf(path, "databases[%d]", &index); n == 1 {
+			entry, _ := databases[index].(map[string]any)
+			if name, ok := entry["name"]; ok {
+				path += fmt.Sprintf(" of %q", fmt.Sprint(name))
+			}
+		}
+		lines = append(lines, path+": "+strings.TrimPrefix(problem.ErrorBody(), "Forbidden: "))
 	}
-	var mismatch *stdjson.UnmarshalTypeError
-	if errors.As(problem, &mismatch) {
-		path := field.NewPath(key + separator(mismatch.Field) + mismatch.Field)
-		return field.TypeInvalid(path, mismatch.Value, "expected a "+mismatch.Type.String())
-	}
-	return field.Invalid(field.NewPath(key), "(not shown)", problem.Error())
-}
-
-// separator stands between a key and the path of a field in its value.
-func separator(path string) string {
-	if path == "" || strings.HasPrefix(path, "[") {
-		return ""
-	}
-	return "."
+	return lines
 }
 
 func (c *Config) validate() field.ErrorList {

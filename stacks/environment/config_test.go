@@ -82,7 +82,7 @@ func set(in map[string]any, path []string, value any) {
 func deploy(t *testing.T, dryRun bool, config map[string]any) (*counter, error) {
 	t.Helper()
 	mocks := &counter{}
-	err := pulumi.RunErr(Deploy, pulumi.WithMocks("cnpg-backup", "homelab", mocks), func(info *pulumi.RunInfo) {
+	err := Run(pulumi.WithMocks("cnpg-backup", "homelab", mocks), func(info *pulumi.RunInfo) {
 		info.DryRun = dryRun
 		info.Config = map[string]string{}
 		for key, value := range config {
@@ -175,17 +175,17 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		},
 		"a number where text belongs": {
 			map[string]any{database + "spec.postgresql": map[string]any{"parameters": map[string]any{"max_connections": 100}}},
-			[]string{"spec.postgresql.parameters", "number", "expected a string"},
+			[]string{"spec.postgresql.parameters.max_connections of \"authentik\": Invalid value: 100: expected text; put it into quotes: \"100\""},
 		},
 		"a quantity that is none": {
 			map[string]any{database + "spec.resources.requests.memory": "lots"},
-			[]string{"databases", "quantities must match"},
+			[]string{"databases[0].spec.resources.requests.memory", `"lots": expected an amount`},
 		},
 		"in-tree barman": {
 			map[string]any{database + "spec.backup": map[string]any{
 				"barmanObjectStore": map[string]any{"destinationPath": "s3://x"},
 			}},
-			[]string{"databases[0].spec.backup.barmanObjectStore", "Forbidden"},
+			[]string{"databases[0].spec.backup.barmanObjectStore", "set up for you"},
 		},
 		"in-tree retention": {
 			map[string]any{database + "spec.backup": map[string]any{"retentionPolicy": "30d"}},
@@ -195,7 +195,7 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{database + "spec.externalClusters": []any{map[string]any{
 				"name": "old", "barmanObjectStore": map[string]any{"destinationPath": "s3://x"},
 			}}},
-			[]string{"databases[0].spec.externalClusters[0].barmanObjectStore", "Forbidden"},
+			[]string{"databases[0].spec.externalClusters[0].barmanObjectStore", "use plugin with an ObjectStore"},
 		},
 		"the barman plugin given by the user": {
 			map[string]any{database + "spec.plugins": []any{map[string]any{"name": "barman-cloud.cloudnative-pg.io"}}},
@@ -486,9 +486,8 @@ func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 		"minio.bucket", "b2.region", "databases[0].schedule", "databases[0].spec.imageName",
 		"databases[0].spec.nonsense", "databases[0].recovery.source",
 	} {
-		require.ErrorContains(t, err, "  - "+field)
+		require.ErrorContains(t, err, field)
 	}
-	require.ErrorContains(t, err, `environment "homelab" has`)
 }
 
 func TestAGoodEnvironmentDeploys(t *testing.T) {

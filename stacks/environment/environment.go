@@ -4,18 +4,42 @@
 package environment
 
 import (
+	"errors"
+	"strings"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 )
 
-// Deploy is a Pulumi program. Its outputs are the storage's buckets and, for
-// each database, what an application and an operator need to know.
-func Deploy(ctx *pulumi.Context) error {
-	config, err := Load(ctx)
-	if err != nil {
-		return err
-	}
+// Run runs the Pulumi program that deploys an environment. Its outputs are the
+// storage's buckets and, for each database, what an application and an operator
+// need to know.
+//
+// Each problem of the configuration becomes a diagnostic of its own. The caller
+// has nothing to add to the error.
+func Run(options ...pulumi.RunOption) error {
+	var info pulumi.RunInfo
+	options = append(options, func(given *pulumi.RunInfo) { info = *given })
+	return pulumi.RunErr(func(ctx *pulumi.Context) error {
+		config, problems := Load(info.Config, info.ConfigSecretKeys)
+		if len(problems) == 0 {
+			err := register(ctx, config)
+			if err == nil {
+				return nil
+			}
+			problems = []string{err.Error()}
+		}
+		for _, problem := range problems {
+			if err := ctx.Log.Error(problem, nil); err != nil {
+				return err
+			}
+		}
+		return errors.New(strings.Join(problems, "\n"))
+	}, options...)
+}
+
+func register(ctx *pulumi.Context, config *Config) error {
 	storage, err := cnpg.NewStorage(ctx, ctx.Stack(), &config.StorageArgs)
 	if err != nil {
 		return err

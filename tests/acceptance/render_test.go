@@ -39,7 +39,7 @@ func render(t *testing.T, database map[string]any) ([]*unstructured.Unstructured
 		config["cnpg-backup:"+key] = string(encoded)
 	}
 	recorder := &recorder{}
-	err := pulumi.RunErr(environment.Deploy,
+	err := environment.Run(
 		pulumi.WithMocks("cnpg-backup", "acceptance", recorder),
 		func(info *pulumi.RunInfo) { info.Config = config })
 	return recorder.objects, err
