@@ -50,6 +50,9 @@ func TestRenderingIsStableAndLeavesOtherFilesAlone(t *testing.T) {
 	files, err := sandbox.Render(t.Context(), options, folder)
 	require.NoError(t, err)
 	before := contents(t, files)
+	for file, content := range before {
+		assert.NotContains(t, string(content), "pulumi.com/", "%s: nobody but Pulumi reads that", file)
+	}
 	require.NoError(t, os.WriteFile(kustomization, []byte("kind: Kustomization\n"), 0o600))
 	require.NoError(t, os.WriteFile(stale, before[files[0]], 0o600))
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -55,11 +56,14 @@ type BitwardenArgs struct {
 	// and the mirror job reads the archive at B2 with it, so that the job cannot
 	// harm the archive. Default: none; the job uses the archive's key.
 	MirrorItem string `json:"mirrorItem,omitempty"`
-	// RefreshInterval is how often External Secrets reads Bitwarden. Default 1h.
+	// RefreshInterval is how often External Secrets reads Bitwarden, a second or
+	// more. Default 1h.
 	RefreshInterval string `json:"refreshInterval,omitempty"`
 	// HandOver writes the key that Storage created to Bitwarden, by a Secret and
-	// a PushSecret. Default true; false for an adopted key, whose secret half is
-	// not known, and for the provider webhook, whose stores most often only read.
+	// a PushSecret, and has Pulumi wait until it is there and in the namespaces.
+	// That takes a running External Secrets. Default true; false for an adopted
+	// key, whose secret half is not known, and for the provider webhook, whose
+	// stores most often only read.
 	HandOver *bool `json:"handOver,omitempty"`
 	// Namespace is where that Secret and PushSecret live. Default
 	// external-secrets.
@@ -76,6 +80,7 @@ func (a BitwardenArgs) withDefaults(handOver bool) BitwardenArgs {
 	if a.RefreshInterval == "" {
 		a.RefreshInterval = "1h"
 	}
+	a.RefreshInterval = canonicalDuration(a.RefreshInterval)
 	if a.HandOver == nil {
 		handOver = handOver && a.Provider == SecretsManager
 		a.HandOver = &handOver
@@ -84,6 +89,34 @@ func (a BitwardenArgs) withDefaults(handOver bool) BitwardenArgs {
 		a.Namespace = "external-secrets"
 	}
 	return a
+}
+
+const (
+	// keyAnnotation is the annotation with a key's fingerprint. External Secrets
+	// reads and writes at once when it changes.
+	keyAnnotation = "cnpg-backup/key"
+	// keyWithin is for how long Pulumi waits for External Secrets with a key. A
+	// read or a write takes seconds; the rest is for an operator that restarts.
+	keyWithin = "5m"
+)
+
+// waitForKey has Pulumi make an object anew for another key, as the old object
+// would be ready before External Secrets has looked at it, and explain what is
+// missing when the new one does not become ready in time.
+func waitForKey(ctx *pulumi.Context, name, missing string) ([]pulumi.ResourceOption, error) {
+	explain, err := ctx.RegisterErrorHook(name, func(*pulumi.ErrorHookArgs) (bool, error) {
+		const retry = false
+		return retry, ctx.Log.Error(missing, nil)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return []pulumi.ResourceOption{
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: keyWithin, Update: keyWithin, Delete: keyWithin}),
+		pulumi.ResourceHooks(&pulumi.ResourceHookBinding{OnError: []*pulumi.ErrorHook{explain}}),
+		pulumi.ReplaceOnChanges([]string{fmt.Sprintf("metadata.annotations[%q]", keyAnnotation)}),
+		pulumi.DeleteBeforeReplace(true),
+	}, nil
 }
 
 // ofMirror are the arguments for the key that may only read.
@@ -99,9 +132,9 @@ func (a BitwardenArgs) validate(at *field.Path) field.ErrorList {
 	problems = append(problems, checkOneOf(at.Child("layout"), a.Layout, OneItem, TwoItems, Property)...)
 	problems = append(problems, a.validateItems(at)...)
 	if a.RefreshInterval != "" {
-		if interval, err := time.ParseDuration(a.RefreshInterval); err != nil || interval <= 0 {
+		if interval, err := time.ParseDuration(a.RefreshInterval); err != nil || interval < time.Second {
 			problems = append(problems, field.Invalid(at.Child("refreshInterval"), a.RefreshInterval,
-				`expected a duration above zero, for instance "1h"`))
+				`expected a duration of a second or more, for instance "1h" or "1h30m"`))
 		}
 	}
 	if a.Namespace != "" {
@@ -148,7 +181,15 @@ func (a BitwardenArgs) externalSecretSpec(secret string) map[string]any {
 	spec := map[string]any{
 		"refreshInterval": a.RefreshInterval,
 		"secretStoreRef":  map[string]any{"name": a.Store, "kind": "ClusterSecretStore"},
-		"target":          map[string]any{"name": secret, "creationPolicy": "Owner"},
+		"target": map[string]any{
+			"name": secret, "creationPolicy": "Owner",
+			// Without a template the Secret gets whatever the item holds, and loses
+			// a working key to an item without one.
+			"template": map[string]any{"data": map[string]any{
+				accessKeyID:     checkedHalf(accessKeyID, `^[0-9A-Za-z_-]+$`),
+				secretAccessKey: checkedHalf(secretAccessKey, `^[0-9A-Za-z+/=_-]+$`),
+			}},
+		},
 	}
 	entry := func(key string, ref map[string]any) map[string]any {
 		return map[string]any{"secretKey": key, "remoteRef": ref}
@@ -168,6 +209,27 @@ func (a BitwardenArgs) externalSecretSpec(secret string) map[string]any {
 		spec["dataFrom"] = []any{map[string]any{"extract": map[string]any{"key": a.Item}}}
 	}
 	return spec
+}
+
+// checkedHalf is a template that gives one half of the key, or fails when it has
+// other characters than B2's keys have. Then the Secret stays as it is. A value
+// without quotation marks is read as a number, "2.1e+22", before it gets here.
+func checkedHalf(key, pattern string) string {
+	return fmt.Sprintf(`{{ if regexMatch %[2]q .%[1]s }}{{ .%[1]s }}{{ else }}`+
+		`{{ fail "%[1]s is not a half of a B2 key: expected the bare text, in JSON within quotation marks" }}{{ end }}`,
+		key, pattern)
+}
+
+// canonicalDuration writes a duration as the API server's types do, "1h0m0s".
+// External Secrets 0.20 to 1.1 rewrites any other form and then owns the field,
+// so that the next change conflicts:
+// https://github.com/external-secrets/external-secrets/issues/5650
+func canonicalDuration(duration string) string {
+	parsed, err := time.ParseDuration(duration)
+	if err != nil {
+		return duration // what it is refused as
+	}
+	return parsed.String()
 }
 
 // pushSecretSpec is the spec of a PushSecret that writes the Secret of the given

@@ -52,26 +52,50 @@ func NewCredentials(ctx *pulumi.Context, name string, args *CredentialsArgs, opt
 		return nil, fmt.Errorf("credentials %q: %w", name, err)
 	}
 
-	secrets := map[string]BitwardenArgs{B2Secret: bitwarden}
-	if bitwarden.MirrorItem != "" {
-		secrets[B2MirrorSecret] = bitwarden.ofMirror()
+	if err := credentials.bring(ctx, name, B2Secret, bitwarden, args.Storage, after); err != nil {
+		return nil, err
 	}
-	for secret, source := range secrets {
-		externalSecret, err := registerObject(ctx, name+"-"+secret, object{
-			apiVersion: "external-secrets.io/v1", kind: "ExternalSecret",
-			namespace: args.Namespace, name: secret,
-			fields: kubernetes.UntypedArgs{"spec": source.externalSecretSpec(secret)},
-		}, pulumi.Parent(credentials), pulumi.DependsOn(after))
-		if err != nil {
+	if bitwarden.MirrorItem != "" {
+		if err := credentials.bring(ctx, name, B2MirrorSecret, bitwarden.ofMirror(), args.Storage, after); err != nil {
 			return nil, err
 		}
-		credentials.ready = append(credentials.ready, externalSecret)
 	}
 	credentials.SecretName = pulumi.String(B2Secret).ToStringOutput()
 
 	return credentials, ctx.RegisterResourceOutputs(credentials, pulumi.Map{
 		"secretName": credentials.SecretName,
 	})
+}
+
+// bring makes the ExternalSecret that brings a key into the namespace.
+func (c *Credentials) bring(ctx *pulumi.Context, name, secret string, from BitwardenArgs, storage *Storage,
+	after []pulumi.Resource,
+) error {
+	// Without its ExternalSecret the Secret stays, so that neither a replacement
+	// nor a rename nor destroy stops what archives with it.
+	annotations := pulumi.StringMap{deletionPropagation: pulumi.String("orphan")}
+	options := []pulumi.ResourceOption{pulumi.Parent(c), pulumi.DependsOn(after)}
+	if storage != nil && *from.HandOver {
+		annotations[waitFor], annotations[keyAnnotation] = pulumi.String(isReady), storage.fingerprint(secret)
+		wait, err := waitForKey(ctx, name+"-"+secret, fmt.Sprintf(
+			"External Secrets has not brought the B2 key from Bitwarden into the Secret %[2]q of namespace %[1]q. "+
+				"Why: kubectl describe externalsecret --namespace %[1]s %[2]s. "+
+				"What was there is kept, and no key is deleted. Put it right and run this again.", c.namespace, secret))
+		if err != nil {
+			return err
+		}
+		options = append(options, wait...)
+	}
+	externalSecret, err := registerObject(ctx, name+"-"+secret, object{
+		apiVersion: "external-secrets.io/v1", kind: "ExternalSecret",
+		namespace: c.namespace, name: secret, annotations: annotations,
+		fields: kubernetes.UntypedArgs{"spec": from.externalSecretSpec(secret)},
+	}, options...)
+	if err != nil {
+		return err
+	}
+	c.ready = append(c.ready, externalSecret)
+	return nil
 }
 
 func (a *CredentialsArgs) validate() field.ErrorList {

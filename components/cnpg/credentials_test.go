@@ -1,11 +1,19 @@
 package cnpg
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
 	"testing"
+	"text/template"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func TestCredentialsMakeOneExternalSecret(t *testing.T) {
@@ -24,8 +32,10 @@ func TestCredentialsMakeOneExternalSecret(t *testing.T) {
 		externalSecret := mocks.only(t, "auth-b2-cnpg-credentials")
 		assertParent(t, externalSecret, "Credentials")
 		assert.Equal(t, "kubernetes:external-secrets.io/v1:ExternalSecret", externalSecret.TypeToken)
-		assert.Equal(t, map[string]any{"name": "b2-cnpg-credentials", "namespace": "auth"},
-			externalSecret.Inputs.Mappable()["metadata"])
+		assert.Equal(t, map[string]any{
+			"name": "b2-cnpg-credentials", "namespace": "auth",
+			"annotations": map[string]any{"pulumi.com/deletionPropagationPolicy": "orphan"},
+		}, externalSecret.Inputs.Mappable()["metadata"], "nothing tells when the key of somebody else is there")
 		assert.Equal(t, "b2-cnpg-credentials", outputs.all(t)["secretName"])
 	})
 }
@@ -105,9 +115,130 @@ func TestLayoutsReadAndWriteTheSameItems(t *testing.T) {
 	}
 }
 
+func TestTheSecretTakesNothingButTwoHalvesOfAKey(t *testing.T) {
+	t.Parallel()
+	target := BitwardenArgs{Item: "b2"}.withDefaults(true).externalSecretSpec(B2Secret)["target"].(map[string]any)
+	halves := target["template"].(map[string]any)["data"].(map[string]any)
+	require.Len(t, halves, 2)
+	for name, test := range map[string]struct {
+		id, secret string
+		taken      bool
+	}{
+		"a key of B2":          {"0021234567890ab0000000001", "K002abc/DEF+ghi=", true},
+		"a number":             {"2.1234567890120e+22", "K002abc", false},
+		"the whole item twice": {`{"AWS_ACCESS_KEY_ID":"002"}`, `{"AWS_ACCESS_KEY_ID":"002"}`, false},
+		"an empty half":        {"", "K002abc", false},
+		"a line break":         {"0021234567890ab0000000001", "K002abc\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			values := map[string]string{"AWS_ACCESS_KEY_ID": test.id, "AWS_SECRET_ACCESS_KEY": test.secret}
+			var err error
+			for half, value := range values {
+				var given string
+				var failed error
+				if given, failed = render(halves[half].(string), values); failed == nil {
+					assert.Equal(t, value, given)
+				}
+				err = errors.Join(err, failed)
+			}
+			if test.taken {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, "is not a half of a B2 key")
+			assert.NotContains(t, err.Error(), "K002", "an error does not say the key")
+		})
+	}
+	_, err := render(halves["AWS_ACCESS_KEY_ID"].(string), map[string]string{"keyID": "002"})
+	require.ErrorContains(t, err, "no entry for key")
+}
+
+// render executes a template with the two functions and the option of External
+// Secrets' engine that the templates use:
+// https://github.com/external-secrets/external-secrets/blob/v0.20.4/pkg/template/v2/template.go
+func render(text string, values map[string]string) (string, error) {
+	parsed, err := template.New("half").Option("missingkey=error").Funcs(template.FuncMap{
+		"regexMatch": regexp.MatchString,
+		"fail":       func(message string) (string, error) { return "", errors.New(message) },
+	}).Parse(text)
+	if err != nil {
+		return "", err
+	}
+	var given strings.Builder
+	err = parsed.Execute(&given, values)
+	return given.String(), err
+}
+
+func TestRefreshIntervalsAreCanonical(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{"": "1h0m0s", "1h": "1h0m0s", "90m": "1h30m0s", "20s": "20s"} {
+		args := BitwardenArgs{RefreshInterval: given}.withDefaults(true)
+		assert.Equal(t, want, args.externalSecretSpec(B2Secret)["refreshInterval"])
+		assert.Equal(t, want, args.pushSecretSpec("key")["refreshInterval"])
+	}
+	for _, wrong := range []string{"1", "1d", "0", "-1h", "10ms"} {
+		args := BitwardenArgs{Store: "bitwarden-backend", Item: "b2", RefreshInterval: wrong}
+		require.Len(t, args.validate(field.NewPath("bitwarden")), 1, wrong)
+	}
+}
+
 func TestOnlySecretsManagerIsWrittenToUnasked(t *testing.T) {
 	t.Parallel()
 	assert.True(t, *BitwardenArgs{}.withDefaults(true).HandOver)
 	assert.False(t, *BitwardenArgs{Provider: Webhook}.withDefaults(true).HandOver)
 	assert.False(t, *BitwardenArgs{}.withDefaults(false).HandOver, "an adopted key's secret half is not known")
+}
+
+// A key is awaited on its way into Bitwarden and on its way out again, and each
+// new one anew.
+func TestAKeyIsAwaitedOnItsWay(t *testing.T) {
+	t.Parallel()
+	mocks := run(t, false, func(ctx *pulumi.Context) error {
+		args := storageArgs()
+		args.Bitwarden.MirrorItem = "b2-mirror"
+		storage, err := NewStorage(ctx, "homelab", args)
+		require.NoError(t, err)
+		_, err = NewCredentials(ctx, "auth", &CredentialsArgs{Namespace: "auth", Storage: storage})
+		return err
+	})
+	fingerprint := func(key string) string {
+		sum := sha256.Sum256([]byte("id-of-homelab-b2-key-" + key))
+		return hex.EncodeToString(sum[:])[:12]
+	}
+	for name, key := range map[string]string{
+		"homelab-b2-key-push":             "homelab-cnpg-b2",
+		"homelab-b2-mirror-key-push":      "homelab-cnpg-b2-mirror",
+		"auth-b2-cnpg-credentials":        "homelab-cnpg-b2",
+		"auth-b2-cnpg-mirror-credentials": "homelab-cnpg-b2-mirror",
+	} {
+		object := mocks.only(t, name)
+		annotations := object.Inputs["metadata"].ObjectValue()["annotations"]
+		assert.False(t, annotations.ContainsSecrets(), "%s: a preview shows what changes", name)
+		assert.Equal(t, fingerprint(key), annotations.ObjectValue()["cnpg-backup/key"].StringValue(), name)
+		assert.Equal(t, "condition=Ready", annotations.ObjectValue()["pulumi.com/waitFor"].StringValue(), name)
+		options := object.RegisterRPC
+		assert.Equal(t, []string{`metadata.annotations["cnpg-backup/key"]`}, options.GetReplaceOnChanges(), name)
+		assert.True(t, options.GetDeleteBeforeReplace(), name)
+		assert.Equal(t, "5m", options.GetCustomTimeouts().GetCreate(), name)
+		assert.Equal(t, "5m", options.GetCustomTimeouts().GetUpdate(), name)
+		assert.Equal(t, []string{name}, options.GetHooks().GetOnError(), name)
+	}
+}
+
+// The way out for a cluster without External Secrets.
+func TestNothingIsAwaitedWithoutTheHandOver(t *testing.T) {
+	t.Parallel()
+	mocks := run(t, false, func(ctx *pulumi.Context) error {
+		args := storageArgs()
+		args.Bitwarden.HandOver = pointer(false)
+		storage, err := NewStorage(ctx, "homelab", args)
+		require.NoError(t, err)
+		_, err = NewCredentials(ctx, "auth", &CredentialsArgs{Namespace: "auth", Storage: storage})
+		return err
+	})
+	for _, object := range mocks.resources {
+		assert.NotContains(t, fmt.Sprint(object.Inputs.Mappable()), "waitFor", object.Name)
+		assert.Empty(t, object.RegisterRPC.GetHooks().GetOnError(), object.Name)
+	}
 }

@@ -278,7 +278,7 @@ func (d *Database) newCluster(ctx *pulumi.Context, n names, args DatabaseArgs, a
 		namespace: n.namespace, name: n.cluster, fields: fields,
 	}
 	if args.WaitUntilReady {
-		cluster.annotations = map[string]string{"pulumi.com/waitFor": "condition=Ready"}
+		cluster.annotations = pulumi.StringMap{waitFor: pulumi.String(isReady)}
 	}
 	return registerObject(ctx, n.database+"-cluster", cluster, pulumi.Parent(d),
 		pulumi.DependsOn(after), pulumi.Protect(*args.Protect),

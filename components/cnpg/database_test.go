@@ -77,7 +77,8 @@ func TestDatabaseMakesEverythingInOrder(t *testing.T) {
 			"authentik-backup":              "authentik-postgresql-backup",
 			"authentik-mirror":              "authentik-postgresql-mirror",
 		} {
-			metadata := mocks.only(t, name).Inputs.Mappable()["metadata"]
+			metadata := mocks.only(t, name).Inputs.Mappable()["metadata"].(map[string]any)
+			delete(metadata, "annotations")
 			assert.Equal(t, map[string]any{"name": kubernetesName, "namespace": "auth"}, metadata)
 		}
 		for _, name := range []string{"authentik-b2-store", "authentik-minio-store", "authentik-cluster", "authentik-backup", "authentik-mirror"} {

@@ -126,7 +126,7 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 	cluster, err := drill.register(ctx, object{
 		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
 		namespace: full.Namespace, name: name,
-		annotations: map[string]string{"pulumi.com/waitFor": "condition=Ready"},
+		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady)},
 	}, drillSpec(full), pulumi.Timeouts(&pulumi.CustomTimeouts{Create: full.Timeout}))
 	if err != nil {
 		return nil, err

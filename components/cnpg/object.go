@@ -13,6 +13,16 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
+// Annotations that the kubernetes plugin reads:
+// https://www.pulumi.com/registry/packages/kubernetes/installation-configuration/#annotations
+const (
+	// waitFor is what Pulumi waits for, and isReady most often the value.
+	waitFor = "pulumi.com/waitFor"
+	isReady = "condition=Ready"
+	// deletionPropagation is what becomes of the objects that an object owns.
+	deletionPropagation = "pulumi.com/deletionPropagationPolicy"
+)
+
 // object is a Kubernetes object that is about to be registered.
 //
 // Objects of core kinds pass through here too: the typed packages of
@@ -21,7 +31,7 @@ import (
 type object struct {
 	apiVersion, kind string
 	namespace, name  string
-	annotations      map[string]string
+	annotations      pulumi.StringMap
 	// fields are the object's fields beside metadata, most often its spec.
 	fields kubernetes.UntypedArgs
 }
@@ -34,7 +44,7 @@ func registerObject(ctx *pulumi.Context, name string, o object, opts ...pulumi.R
 		Namespace: pulumi.String(o.namespace),
 	}
 	if len(o.annotations) > 0 {
-		metadata.Annotations = pulumi.ToStringMap(o.annotations)
+		metadata.Annotations = o.annotations
 	}
 	inputs := kubernetes.UntypedArgs{
 		"apiVersion": pulumi.String(o.apiVersion),

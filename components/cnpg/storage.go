@@ -1,7 +1,9 @@
 package cnpg
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"sync"
@@ -322,16 +324,34 @@ func (s *Storage) push(ctx *pulumi.Context, name string, keyID, key pulumi.Strin
 	if err != nil {
 		return err
 	}
+	wait, err := waitForKey(ctx, name+"-push", fmt.Sprintf(
+		"External Secrets has not written the B2 key to Bitwarden. "+
+			"Why: kubectl describe pushsecret --namespace %s %s. "+
+			"The namespaces keep the key that they have, and no key is deleted. Put it right and run this again. "+
+			"For a cluster without External Secrets set bitwarden.handOver: false and put the key into Bitwarden yourself.",
+		bitwarden.Namespace, name))
+	if err != nil {
+		return err
+	}
 	push, err := registerObject(ctx, name+"-push", object{
 		apiVersion: "external-secrets.io/v1alpha1", kind: "PushSecret",
 		namespace: bitwarden.Namespace, name: name,
-		fields: kubernetes.UntypedArgs{"spec": bitwarden.pushSecretSpec(name)},
-	}, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{secret}))
+		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady), keyAnnotation: fingerprint(keyID)},
+		fields:      kubernetes.UntypedArgs{"spec": bitwarden.pushSecretSpec(name)},
+	}, append(wait, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{secret}))...)
 	if err != nil {
 		return err
 	}
 	s.ready = append(s.ready, push)
 	return nil
+}
+
+// fingerprint is that of the key that the Secret of the given name holds.
+func (s *Storage) fingerprint(secret string) pulumi.StringOutput {
+	if secret == B2MirrorSecret {
+		return fingerprint(s.mirrorKeyID)
+	}
+	return fingerprint(s.B2KeyID)
 }
 
 // claim reserves the folder that a database writes to. Two writers in one
@@ -345,6 +365,15 @@ func (s *Storage) claim(folder, database string) error {
 	}
 	s.writers[folder] = database
 	return nil
+}
+
+// fingerprint tells one key from another, and nothing about the secret half. It
+// is no secret itself, so that a preview shows where it changes.
+func fingerprint(keyID pulumi.StringOutput) pulumi.StringOutput {
+	return pulumi.Unsecret(keyID.ApplyT(func(id string) string {
+		sum := sha256.Sum256([]byte(id))
+		return hex.EncodeToString(sum[:6])
+	})).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
 }
 
 // secretString marks an output as a Pulumi secret.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -91,7 +92,7 @@ func (w *world) useCluster(t *testing.T) {
 	}
 	var err error
 	w.box, err = sandbox.Start(t.Context(), sandbox.Options{
-		Project: project, Stack: "e2e", Dir: t.TempDir(), Cluster: w.config, Await: true,
+		Project: project, Stack: "e2e", Dir: t.TempDir(), Cluster: w.config, Await: 10 * time.Minute,
 		Binary:   filepath.Join(os.TempDir(), "e2e-program"),
 		Warn:     func(warning string) { t.Errorf("the API server warns: %s", warning) },
 		Progress: testLog{t},
@@ -167,7 +168,8 @@ func (w *world) configuration() map[string]any {
 			"bucket": w.nas.Bucket, "endpoint": w.nas.Endpoint, "secret": "nas-credentials",
 			"endpointCA": entry{"name": "nas-ca", "key": "ca.crt"},
 		},
-		"cnpg-backup:bitwarden": entry{"store": "bitwarden-backend", "item": "b2-key", "namespace": "e2e-vault"},
+		// There is no External Secrets to wait for.
+		"cnpg-backup:bitwarden": entry{"store": "bitwarden-backend", "item": "b2-key", "handOver": false},
 		"cnpg-backup:protect":   false,
 		"cnpg-backup:databases": w.databases,
 	}

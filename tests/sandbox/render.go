@@ -5,8 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 )
 
 // rendered is the first line of each rendered manifest.
@@ -67,6 +72,9 @@ func copyManifests(from, to string) (copied []string, err error) {
 		if err != nil {
 			return nil, err
 		}
+		if content, err = withoutPulumisAnnotations(content); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
 		name := filepath.Join(to, filepath.Base(filepath.Dir(file)), filepath.Base(file))
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return nil, err
@@ -77,4 +85,22 @@ func copyManifests(from, to string) (copied []string, err error) {
 		copied = append(copied, name)
 	}
 	return copied, nil
+}
+
+// withoutPulumisAnnotations takes out what only Pulumi reads, and the
+// fingerprint of the key, which is that of a key that the sandbox has made up.
+func withoutPulumisAnnotations(manifest []byte) ([]byte, error) {
+	object := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal(manifest, &object.Object); err != nil {
+		return nil, err
+	}
+	annotations := object.GetAnnotations()
+	maps.DeleteFunc(annotations, func(name, _ string) bool {
+		return strings.HasPrefix(name, "pulumi.com/") || name == "cnpg-backup/key"
+	})
+	if len(annotations) == 0 {
+		annotations = nil
+	}
+	object.SetAnnotations(annotations)
+	return yaml.Marshal(object.Object)
 }

@@ -27,6 +27,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"k8s.io/client-go/rest"
 
@@ -52,9 +53,10 @@ type Options struct {
 	Binary string
 	// Cluster is a real API server for the Kubernetes objects. Default: none.
 	Cluster *rest.Config
-	// Await waits for what is made there, as the real provider does. It takes a
-	// node.
-	Await bool
+	// Await is for how long to wait for each object that is made or changed
+	// there, where the real provider would. It takes operators and, for pods, a
+	// node. Default: not at all.
+	Await time.Duration
 	// Warn is told the warnings of that API server. Default: nobody is.
 	Warn func(warning string)
 	// Progress is shown what goes on, Pulumi's own display included.

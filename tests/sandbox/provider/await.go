@@ -19,23 +19,19 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
-const (
-	// waitFor is the annotation that names what the provider is to wait for. Of
-	// what the real provider understands there is condition=<type>.
-	waitFor = "pulumi.com/waitFor"
-	// patience is how long the real provider waits when it is not told.
-	patience = 10 * time.Minute
-)
+// waitFor is the annotation that names what the provider is to wait for. Of what
+// the real provider understands there is condition=<type>.
+const waitFor = "pulumi.com/waitFor"
 
-// Await waits until an object that was made is ready: for the condition that
-// its annotation names, or until a Job is complete.
+// Await waits until an object that was made or changed is ready: for the
+// condition that its annotation names, or until a Job is complete.
 func (c *Cluster) Await(ctx context.Context, object Object, limit time.Duration) error {
 	wanted := awaited(object.Unstructured)
-	if !c.await || wanted == "" {
+	if c.patience == 0 || wanted == "" {
 		return nil
 	}
-	if limit <= 0 {
-		limit = patience
+	if limit <= 0 || limit > c.patience {
+		limit = c.patience
 	}
 	client, err := c.resource(object)
 	if err != nil {

@@ -25,21 +25,24 @@ const (
 	// one of an object that it applies. The real provider has the same two.
 	creator = "pulumi-kubernetes"
 	applier = "pulumi-kubernetes-sandbox"
+	// deletionPropagation is the annotation that says what becomes of the objects
+	// that an object owns. Of the real provider's values there is orphan.
+	deletionPropagation = "pulumi.com/deletionPropagationPolicy"
 	// deletion is how long an object may take to go.
 	deletion = time.Minute
 )
 
 // Cluster keeps Kubernetes objects in a real API server.
 type Cluster struct {
-	client dynamic.Interface
-	mapper *restmapper.DeferredDiscoveryRESTMapper
-	await  bool
+	client   dynamic.Interface
+	mapper   *restmapper.DeferredDiscoveryRESTMapper
+	patience time.Duration
 }
 
 // NewCluster returns a target for an API server. The server's warnings are told
-// to warn, which may be nil. await has it wait for what it makes, as the real
-// provider does, which takes a server that has a node.
-func NewCluster(server *rest.Config, warn func(warning string), await bool) (*Cluster, error) {
+// to warn, which may be nil. With patience it waits for what it makes, as the
+// real provider does, but no longer than that for one object.
+func NewCluster(server *rest.Config, warn func(warning string), patience time.Duration) (*Cluster, error) {
 	config := rest.CopyConfig(server)
 	config.QPS = -1 // The server's own flow control is enough.
 	config.WarningHandler = warnings(warn)
@@ -52,9 +55,9 @@ func NewCluster(server *rest.Config, warn func(warning string), await bool) (*Cl
 		return nil, fmt.Errorf("discovery of the API server: %w", err)
 	}
 	return &Cluster{
-		client: client,
-		mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds)),
-		await:  await,
+		client:   client,
+		mapper:   restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds)),
+		patience: patience,
 	}, nil
 }
 
@@ -165,8 +168,11 @@ func (c *Cluster) Delete(ctx context.Context, object Object) error {
 	if err != nil {
 		return err
 	}
-	background := metav1.DeletePropagationBackground
-	err = client.Delete(ctx, object.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
+	propagation := metav1.DeletePropagationBackground
+	if object.GetAnnotations()[deletionPropagation] == "orphan" {
+		propagation = metav1.DeletePropagationOrphan
+	}
+	err = client.Delete(ctx, object.GetName(), metav1.DeleteOptions{PropagationPolicy: &propagation})
 	if errors.IsNotFound(err) {
 		return nil
 	}

@@ -229,11 +229,18 @@ func (k *Kubernetes) Create(ctx context.Context, request plugin.CreateRequest) (
 		return response, nil
 	}
 	response.ID = identity(object)
-	limit := time.Duration(request.Timeout * float64(time.Second))
-	if err := k.target.Await(ctx, object, limit); err != nil {
-		return response, initFailed(response.ID, response.Properties, fmt.Errorf("%s: %w", name, err))
+	if err := k.await(ctx, object, request.Timeout); err != nil {
+		return response, initFailed(response.ID, response.Properties, err)
 	}
 	return response, nil
+}
+
+// await waits for an object, for no more than so many seconds unless they are 0.
+func (k *Kubernetes) await(ctx context.Context, object Object, seconds float64) error {
+	if err := k.target.Await(ctx, object, time.Duration(seconds*float64(time.Second))); err != nil {
+		return fmt.Errorf("%s: %w", key(object.GetKind(), object.GetNamespace(), object.GetName()), err)
+	}
+	return nil
 }
 
 // Update changes the object. A preview of it shows the target's objections.
@@ -247,7 +254,14 @@ func (k *Kubernetes) Update(ctx context.Context, request plugin.UpdateRequest) (
 		name := key(object.GetKind(), object.GetNamespace(), object.GetName())
 		return plugin.UpdateResponse{Status: resource.StatusUnknown}, fmt.Errorf("update %s: %w", name, err)
 	}
-	return plugin.UpdateResponse{Properties: outputs(live, request.NewInputs)}, nil
+	response := plugin.UpdateResponse{Properties: outputs(live, request.NewInputs)}
+	if request.Preview {
+		return response, nil
+	}
+	if err := k.await(ctx, object, request.Timeout); err != nil {
+		return response, initFailed(request.ID, response.Properties, err)
+	}
+	return response, nil
 }
 
 // Read reads the object. Of an object that is imported only its identity is
