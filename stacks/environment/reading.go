@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/agext/levenshtein"
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
@@ -319,7 +320,11 @@ func (r *reading) list(at *field.Path, written any, of reflect.Type) any {
 }
 
 func (r *reading) text(at *field.Path, written any) any {
-	if _, ok := written.(string); ok {
+	if text, ok := written.(string); ok {
+		if _, err := time.Parse("2006-01-02 15:04:05.999999999 -0700 MST", text); err == nil {
+			r.wrong(at, written, "was a time without quotes, which Pulumi rewrites: put it into quotes")
+			return nil
+		}
 		return written
 	}
 	plain := fmt.Sprint(written)

@@ -4,21 +4,21 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
-	"sigs.k8s.io/yaml"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 )
 
 // project is a copy of a project's settings, beside its program. Pulumi writes
 // to stack files and wants the passphrase that their secrets are encrypted
 // with: with a copy neither reaches the project.
 type project struct {
-	name string
+	settings *workspace.Project
 	// program is the folder of the program, in the project itself.
 	program string
 	// folder is where the copy of Pulumi.yaml lies.
@@ -30,21 +30,18 @@ type project struct {
 }
 
 func newProject(source, folder, stack, passphrase string) (*project, error) {
-	var settings struct {
-		Name           string `json:"name"`
-		Main           string `json:"main"`
-		StackConfigDir string `json:"stackConfigDir"`
-	}
-	content, err := os.ReadFile(filepath.Join(source, "Pulumi.yaml"))
+	file := filepath.Join(source, "Pulumi.yaml")
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("no Pulumi project: %w", err)
 	}
-	if err := yaml.Unmarshal(content, &settings); err != nil {
-		return nil, fmt.Errorf("project %s: %w", filepath.Join(source, "Pulumi.yaml"), err)
+	settings, err := workspace.LoadProject(file)
+	if err != nil {
+		return nil, err
 	}
 	stackFile := filepath.Join(settings.StackConfigDir, "Pulumi."+stack+".yaml")
 	p := &project{
-		name:       settings.Name,
+		settings:   settings,
 		program:    filepath.Join(source, settings.Main),
 		folder:     folder,
 		source:     filepath.Join(source, stackFile),
@@ -62,123 +59,79 @@ func newProject(source, folder, stack, passphrase string) (*project, error) {
 	return p, nil
 }
 
-// config reads the stack's own configuration.
-func (p *project) config() (map[string]any, error) {
-	stack, err := readStack(p.source)
-	if err != nil {
-		return nil, err
-	}
-	values, _ := stack["config"].(map[string]any)
-	if values == nil {
-		values = map[string]any{}
-	}
-	return values, nil
-}
-
-// configure writes the copy of the stack's configuration.
+// configure writes the copy of the stack's configuration. Pulumi's own library
+// reads the original, so that it means here what it means to Pulumi. Values that
+// are encrypted in it are not known here; others take their places, which are
+// encrypted too, as a project may insist on that.
 func (p *project) configure(ctx context.Context, changes map[string]any) error {
-	values, err := p.config()
+	stack, err := workspace.LoadProjectStack(nil, p.settings, p.source)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", p.source, err)
 	}
-	for key, value := range changes {
-		if value == nil {
-			delete(values, key)
-			continue
+	for name, value := range changes {
+		if err := set(stack.Config, name, value); err != nil {
+			return fmt.Errorf("value of %s: %w", name, err)
 		}
-		values[key] = value
+	}
+	before, err := workspace.LoadProjectStack(nil, p.settings, p.copied)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.copied, err)
 	}
 	// The salt goes with the passphrase, not with the project.
-	before, err := readStack(p.copied)
+	salt := before.EncryptionSalt
+	if salt == "" {
+		if salt, err = newSalt(ctx, p.passphrase); err != nil {
+			return fmt.Errorf("salt for encrypted values: %w", err)
+		}
+	}
+	crypter, err := crypterOf(p.passphrase, salt)
+	if err != nil {
+		return fmt.Errorf("encrypted values: %w", err)
+	}
+	values, err := stack.Config.Copy(config.NewBlindingDecrypter(), crypter)
+	if err != nil {
+		return fmt.Errorf("encrypted values: %w", err)
+	}
+	copied := &workspace.ProjectStack{EncryptionSalt: salt, Config: values}
+	return copied.Save(p.copied)
+}
+
+// set sets a value by its whole name, or removes it when it is nil.
+func set(values config.Map, name string, value any) error {
+	key, err := config.ParseKey(name)
 	if err != nil {
 		return err
 	}
-	salt, _ := before["encryptionsalt"].(string)
-	secrets := &placeholders{passphrase: p.passphrase, salt: salt}
-	stack := map[string]any{"config": secrets.replace(ctx, values)}
-	if secrets.salt != "" {
-		stack["encryptionsalt"] = secrets.salt
+	if value == nil {
+		delete(values, key)
+		return nil
 	}
-	content, err := yaml.Marshal(stack)
-	if err := errors.Join(err, secrets.err); err != nil {
-		return err
-	}
-	return os.WriteFile(p.copied, content, 0o600)
-}
-
-// readStack reads a stack's configuration file, if there is one.
-func readStack(file string) (map[string]any, error) {
-	content, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return map[string]any{}, nil
-	}
+	encoded, err := json.Marshal(value)
 	if err != nil {
-		return nil, err
-	}
-	stack := map[string]any{}
-	if err := yaml.Unmarshal(content, &stack); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return stack, nil
-}
-
-// placeholders replace encrypted values. They are encrypted themselves, as a
-// project may insist on that.
-type placeholders struct {
-	passphrase string
-	// salt is the stack's salt as Pulumi writes it, made when it is needed.
-	salt string
-	err  error
-
-	crypter config.Crypter
-}
-
-func (p *placeholders) replace(ctx context.Context, value any) any {
-	switch value := value.(type) {
-	case map[string]any:
-		if _, secure := value["secure"].(string); secure && len(value) == 1 {
-			return map[string]any{"secure": p.encrypted(ctx)}
-		}
-		replaced := make(map[string]any, len(value))
-		for key, element := range value {
-			replaced[key] = p.replace(ctx, element)
-		}
-		return replaced
-	case []any:
-		replaced := make([]any, 0, len(value))
-		for _, element := range value {
-			replaced = append(replaced, p.replace(ctx, element))
-		}
-		return replaced
-	default:
-		return value
-	}
-}
-
-func (p *placeholders) encrypted(ctx context.Context) string {
-	if p.crypter == nil {
-		p.err = errors.Join(p.err, p.prepare(ctx))
-	}
-	if p.err != nil {
-		return ""
-	}
-	encrypted, err := p.crypter.EncryptValue(ctx, "placeholder")
-	p.err = errors.Join(p.err, err)
-	return encrypted
-}
-
-// prepare reads the salt, or makes one, in the form of Pulumi's passphrase
-// secrets provider: "v1:<salt>:<an encrypted word>".
-func (p *placeholders) prepare(ctx context.Context) error {
-	if parts := strings.SplitN(p.salt, ":", 3); len(parts) == 3 {
-		salt, err := base64.StdEncoding.DecodeString(parts[1])
-		p.crypter = config.NewSymmetricCrypterFromPassphrase(p.passphrase, salt)
 		return err
 	}
+	var parsed config.Value
+	if err := parsed.UnmarshalJSON(encoded); err != nil {
+		return err
+	}
+	values[key] = parsed
+	return nil
+}
+
+// newSalt makes a salt in the form of Pulumi's passphrase secrets provider:
+// "v1:<salt>:<an encrypted word>".
+func newSalt(ctx context.Context, passphrase string) (string, error) {
 	salt := make([]byte, 8)
 	_, _ = rand.Read(salt) // Read never fails: it ends the program instead.
-	p.crypter = config.NewSymmetricCrypterFromPassphrase(p.passphrase, salt)
-	word, err := p.crypter.EncryptValue(ctx, "pulumi")
-	p.salt = fmt.Sprintf("v1:%s:%s", base64.StdEncoding.EncodeToString(salt), word)
-	return err
+	word, err := config.NewSymmetricCrypterFromPassphrase(passphrase, salt).EncryptValue(ctx, "pulumi")
+	return fmt.Sprintf("v1:%s:%s", base64.StdEncoding.EncodeToString(salt), word), err
+}
+
+func crypterOf(passphrase, salt string) (config.Crypter, error) {
+	parts := strings.SplitN(salt, ":", 3)
+	if len(parts) != 3 {
+		return nil, fmt.Errorf("the salt %q is not Pulumi's", salt)
+	}
+	decoded, err := base64.StdEncoding.DecodeString(parts[1])
+	return config.NewSymmetricCrypterFromPassphrase(passphrase, decoded), err
 }

@@ -1,8 +1,11 @@
 package sandbox
 
 import (
+	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -47,7 +50,7 @@ func written(t *testing.T, p *project) (salt string, values map[string]any) {
 	return file.Salt, file.Config
 }
 
-func TestACopyHasPlaceholdersForWhatIsEncrypted(t *testing.T) {
+func TestACopyHasOtherValuesForWhatIsEncrypted(t *testing.T) {
 	source, project := newTestProject(t)
 
 	require.NoError(t, project.configure(t.Context(), nil))
@@ -55,13 +58,13 @@ func TestACopyHasPlaceholdersForWhatIsEncrypted(t *testing.T) {
 	_, values := written(t, project)
 	password, _ := values["wiki:password"].(map[string]any)
 	require.Contains(t, password, "secure")
-	crypter := &placeholders{passphrase: "passphrase"}
-	crypter.salt, _ = written(t, project)
-	require.NoError(t, crypter.prepare(t.Context()))
-	encrypted, _ := password["secure"].(string)
-	decrypted, err := crypter.crypter.DecryptValue(t.Context(), encrypted)
+	salt, _ := written(t, project)
+	crypter, err := crypterOf("passphrase", salt)
 	require.NoError(t, err)
-	assert.Equal(t, "placeholder", decrypted)
+	encrypted, _ := password["secure"].(string)
+	decrypted, err := crypter.DecryptValue(t.Context(), encrypted)
+	require.NoError(t, err)
+	assert.Equal(t, "[secret]", decrypted)
 
 	original, err := os.ReadFile(filepath.Join(source, "stacks", "Pulumi.homelab.yaml"))
 	require.NoError(t, err)
@@ -87,9 +90,80 @@ func TestChangesOfAConfiguration(t *testing.T) {
 
 	_, values := written(t, project)
 	assert.Equal(t, map[string]any{
-		"wiki:new":       float64(7),
+		"wiki:new":       "7", // to Pulumi a number outside of an object is text
 		"wiki:databases": []any{map[string]any{"name": "notes", "size": "5Gi"}},
 	}, values)
+}
+
+func TestConfigurationIsReadAsPulumiReadsIt(t *testing.T) {
+	for name, text := range map[string]string{
+		"as it should be":         stackConfig("wiki:size: 5\n  wiki:databases: [{name: notes}]"),
+		"a key given twice":       stackConfig("wiki:databases: [{name: a}]\n  wiki:databases: [{name: b}]"),
+		"a nested key twice":      stackConfig("wiki:databases:\n    - {name: a, instances: 1, instances: 2}"),
+		"words for yes and no":    stackConfig("wiki:protect: no\n  wiki:databases: [{protect: yes, suspend: on, mirror: off}]"),
+		"a time without quotes":   stackConfig("wiki:recovery: {time: 2026-01-15 12:00:00, day: 2026-01-15}"),
+		"numbers of all kinds":    stackConfig("wiki:numbers: [0, 010, 0x1F, 1_000, 1.5, 1e3, 12345678901234567890, -1]\n  wiki:mode: 010"),
+		"nothing in places":       stackConfig("wiki:nothing:\n  wiki:list: [~, null, '']\n  wiki:map: {}"),
+		"an anchor and a merge":   stackConfig("wiki:a: &a {size: 5Gi}\n  wiki:b: {<<: *a, name: notes}"),
+		"no project before a key": stackConfig("size: 5Gi"),
+		"a mark at the beginning": "\xef\xbb\xbf" + stackConfig("wiki:size: 5Gi"),
+		"line ends of Windows":    strings.ReplaceAll(stackConfig("wiki:size: 5Gi\n  wiki:b: {c: d}"), "\n", "\r\n"),
+		"an empty file":           "",
+		"comments only":           "# nothing\n",
+		"nothing below config":    "config:\n",
+		"no config":               "wiki:size: 5Gi\n",
+		"a list":                  "- config\n",
+		"a quote without its end": stackConfig("wiki:size: \"5Gi"),
+		"a colon too few":         stackConfig("wiki:size 5Gi"),
+		"a tab":                   stackConfig("wiki:databases:\n\t- name: notes"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, project := newTestProject(t)
+			pulumi := newCLI(t)
+			write := func(text string) { require.NoError(t, os.WriteFile(project.source, []byte(text), 0o600)) }
+			write("")
+			_, refusal := pulumi(source, "stack", "init")
+			require.Empty(t, refusal)
+			write(text)
+
+			before, refusal := pulumi(source, "config", "--json")
+			err := project.configure(t.Context(), nil)
+
+			if refusal != "" {
+				require.Error(t, err)
+				reason := err.Error()[strings.LastIndex(err.Error(), ".yaml: ")+len(".yaml: "):]
+				assert.Contains(t, refusal, reason, "Pulumi's own words")
+				return
+			}
+			require.NoError(t, err)
+			after, refusal := pulumi(project.folder, "config", "--json")
+			assert.Empty(t, refusal)
+			assert.JSONEq(t, before, after)
+		})
+	}
+}
+
+func stackConfig(values string) string { return "config:\n  " + values + "\n" }
+
+// newCLI returns the real command of Pulumi with a state of its own. It tells
+// what was printed, or why not.
+func newCLI(t *testing.T) func(folder string, args ...string) (printed, refusal string) {
+	t.Helper()
+	binary, err := findPulumi(t.Context(), os.Stderr)
+	require.NoError(t, err)
+	state := t.TempDir()
+	return func(folder string, args ...string) (string, string) {
+		cmd := exec.CommandContext(t.Context(), binary, append(args, "--stack", "homelab", "--non-interactive")...)
+		cmd.Dir = folder
+		cmd.Env = append(withoutPulumi(os.Environ()), "PULUMI_HOME="+state, "PULUMI_BACKEND_URL=file://"+state,
+			"PULUMI_CONFIG_PASSPHRASE=passphrase", "PULUMI_SKIP_UPDATE_CHECK=true")
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		if err := cmd.Run(); err != nil {
+			return "", err.Error() + ": " + stderr.String()
+		}
+		return stdout.String(), ""
+	}
 }
 
 func TestOnlyPulumisOwnVariablesAreLeftOut(t *testing.T) {

@@ -136,7 +136,7 @@ func (s *Sandbox) Manifests() string { return s.path("manifests") }
 
 // StateFile is the file with the stack's state.
 func (s *Sandbox) StateFile() string {
-	return s.path("state", ".pulumi", "stacks", s.project.name, s.options.Stack+".json")
+	return s.path("state", ".pulumi", "stacks", s.project.settings.Name.String(), s.options.Stack+".json")
 }
 
 // Close stops the providers. The folder stays.
