@@ -2,6 +2,7 @@ package environment
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,17 +17,18 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 )
 
-// documents are the README and every file in docs/, by their names.
+// documents are the README and every file in docs/, by their paths.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
 	for _, pattern := range []string{"README.md", "docs/*.md", "docs/*/*.md"} {
-		files, err := filepath.Glob(filepath.Join("../..", pattern))
+		root := os.DirFS("../..")
+		files, err := fs.Glob(root, pattern)
 		require.NoError(t, err)
 		for _, file := range files {
-			text, err := os.ReadFile(file)
+			text, err := fs.ReadFile(root, file)
 			require.NoError(t, err)
-			texts[filepath.Base(file)] = string(text)
+			texts[file] = string(text)
 		}
 	}
 	require.Contains(t, texts, "README.md")
@@ -99,7 +101,7 @@ func TestEveryConfigurationKeyIsInTheDocs(t *testing.T) {
 		"## `databases`": Database{}, "## `b2` and `minio` of a database": cnpg.StoreOptions{},
 		"## `mirror` of a database": cnpg.Mirror{}, "## `recovery` of a database": cnpg.Recovery{},
 	}
-	text := documents(t)["configuration.md"]
+	text := documents(t)["docs/configuration.md"]
 	for title, args := range sections {
 		_, section, found := strings.Cut(text, title)
 		require.True(t, found, title)
