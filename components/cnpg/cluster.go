@@ -9,6 +9,7 @@ import (
 	"github.com/cloudnative-pg/machinery/pkg/image/reference"
 	"github.com/cloudnative-pg/machinery/pkg/postgres/version"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -41,6 +42,25 @@ func clusterFields(n names, args DatabaseArgs) (kubernetes.UntypedArgs, error) {
 	}
 	carryInto(fields["spec"], written)
 	return fields, nil
+}
+
+// clusterObject is the Cluster as it is registered.
+func clusterObject(n names, args DatabaseArgs) (object, error) {
+	fields, err := clusterFields(n, args)
+	if err != nil {
+		return object{}, err
+	}
+	annotations := pulumi.StringMap{}
+	if args.WaitUntilReady {
+		annotations[waitFor] = pulumi.String(isReady)
+	}
+	if args.Recovery != nil {
+		annotations[recoveredFrom] = pulumi.String(args.Recovery.of(n).folder())
+	}
+	return object{
+		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
+		namespace: n.namespace, name: n.cluster, annotations: annotations, fields: fields,
+	}, nil
 }
 
 // clusterSpec completes the user's spec with what the backups need. Lists that

@@ -207,7 +207,7 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	if err := database.newScheduledBackup(ctx, n, full, cluster); err != nil {
 		return nil, err
 	}
-	if err := database.newMirror(ctx, n, full, stores, objectStores); err != nil {
+	if err := database.newMirror(ctx, n, full, stores, cluster); err != nil {
 		return nil, err
 	}
 
@@ -269,24 +269,19 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, n names, args DatabaseAr
 
 func (d *Database) newCluster(ctx *pulumi.Context, n names, args DatabaseArgs, after []pulumi.Resource,
 ) (*apiextensions.CustomResource, error) {
-	fields, err := clusterFields(n, args)
+	cluster, err := clusterObject(n, args)
 	if err != nil {
 		return nil, err
 	}
-	cluster := object{
-		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
-		namespace: n.namespace, name: n.cluster, fields: fields,
+	guarded, err := guard{names: n, recovery: args.Recovery, stack: ctx.Stack()}.hook(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if args.WaitUntilReady {
-		cluster.annotations = pulumi.StringMap{waitFor: pulumi.String(isReady)}
-	}
-	return registerObject(ctx, n.database+"-cluster", cluster, pulumi.Parent(d),
+	return registerObject(ctx, n.database+"-cluster", cluster, pulumi.Parent(d), guarded,
 		pulumi.DependsOn(after), pulumi.Protect(*args.Protect),
-		// The operator reads the recovery once, when it creates the Cluster, and
-		// takes no notice of a change. To replace is what the user would then ask
-		// for, which protection refuses; and without protection the create fails
-		// on the live Cluster before anything is deleted.
-		pulumi.ReplaceOnChanges([]string{"spec.bootstrap.recovery"}), pulumi.DeleteBeforeReplace(false))
+		// Should a user have Pulumi replace it by hand, the old one has to go
+		// first: the new one has its name.
+		pulumi.DeleteBeforeReplace(true))
 }
 
 func (d *Database) newScheduledBackup(ctx *pulumi.Context, n names, args DatabaseArgs, cluster pulumi.Resource) error {
@@ -302,7 +297,7 @@ func (d *Database) newScheduledBackup(ctx *pulumi.Context, n names, args Databas
 }
 
 // newMirror makes the CronJob.
-func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs, after []pulumi.Resource) error {
+func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs, cluster pulumi.Resource) error {
 	if args.Mirror.Disabled {
 		return nil
 	}
@@ -330,7 +325,7 @@ func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, st
 	_, err = registerObject(ctx, n.database+"-mirror", object{
 		apiVersion: "batch/v1", kind: "CronJob",
 		namespace: n.namespace, name: mirrorName(n.cluster), fields: fields,
-	}, pulumi.Parent(d), pulumi.DependsOn(after))
+	}, pulumi.Parent(d), pulumi.DependsOn([]pulumi.Resource{cluster}))
 	return err
 }
 

@@ -97,6 +97,8 @@ func TestDatabaseMakesEverythingInOrder(t *testing.T) {
 		assert.Subset(t, dependencies(mocks.only(t, "authentik-cluster")),
 			[]string{"authentik-b2-store", "authentik-minio-store"})
 		assert.Contains(t, dependencies(mocks.only(t, "authentik-backup")), "authentik-cluster")
+		assert.Contains(t, dependencies(mocks.only(t, "authentik-mirror")), "authentik-cluster",
+			"what a refused change of the Cluster would need is not done before")
 	})
 }
 

@@ -26,7 +26,7 @@ func cronJob(t *testing.T, dryRun bool, args *DatabaseArgs, storage *StorageArgs
 	registered := mocks.only(t, "authentik-mirror")
 	assert.Equal(t, "kubernetes:batch/v1:CronJob", registered.TypeToken)
 	assertParent(t, registered, "Database")
-	assert.Contains(t, dependencies(registered), "authentik-minio-store")
+	assert.Contains(t, dependencies(registered), "authentik-cluster")
 	content, err := json.Marshal(registered.Inputs.Mappable())
 	require.NoError(t, err)
 	var job batchv1.CronJob

@@ -3,6 +3,7 @@ package cnpg
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Location is where a copy of the backups lies.
@@ -65,6 +66,18 @@ func (n names) recoveryCluster() string { return n.database + "-recovery" }
 
 // serverName is barman's folder for this generation.
 func (n names) serverName() string { return serverName(n.cluster, n.generation) }
+
+// generationOf is the generation that has a server name, if one of the cluster's
+// has it.
+func (n names) generationOf(server string) (generation int, known bool) {
+	if server == n.cluster {
+		return 1, true
+	}
+	suffix, found := strings.CutPrefix(server, n.cluster+"-")
+	generation, err := strconv.Atoi(suffix)
+	known = found && err == nil && serverName(n.cluster, generation) == server
+	return generation, known
+}
 
 // scheduledBackup changes with the generation: a new object takes its immediate
 // first backup, which a new generation needs before it can be restored.

@@ -55,6 +55,20 @@ func (r Recovery) sameCluster(n names) bool {
 	return r.Cluster == n.cluster && r.Namespace == n.namespace
 }
 
+// folder is where the backups lie, whatever the bucket is called. The recovery
+// has its defaults.
+func (r Recovery) folder() string {
+	return fmt.Sprintf("%s:%s/%s/%s", r.Source, r.Namespace, r.Cluster, serverName(r.Cluster, r.Generation))
+}
+
+// target is where to stop, the zero value for the end of the WAL.
+func (r Recovery) target() cnpgv1.RecoveryTarget {
+	if r.Target == nil {
+		return cnpgv1.RecoveryTarget{}
+	}
+	return *r.Target
+}
+
 func (r *Recovery) validate(at *field.Path, n names) field.ErrorList {
 	if r == nil {
 		return nil
