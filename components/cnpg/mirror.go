@@ -25,9 +25,10 @@ import (
 // long backups stay there is said by that store's Retention.
 //
 // The copy restores by itself: a base backup appears in the mirror only when
-// all of its data and WAL are there. The job copies and never deletes or
-// overwrites; what its retention makes obsolete is pruned only after a copy
-// without problems, so that damage in the archive also stops the pruning.
+// all of its data and WAL are there. The job copies and never overwrites; what
+// its retention makes obsolete is pruned only after a copy without problems, so
+// that damage in the archive also stops the pruning. It fails when there is
+// something that nobody could restore from: docs/mirror.md.
 type Mirror struct {
 	// Disabled leaves the mirror out. Default false.
 	Disabled bool `json:"disabled,omitempty"`
@@ -43,16 +44,25 @@ type Mirror struct {
 	// Deadline ends a run that takes longer. The first run copies everything
 	// and a single base backup must fit into one run. Default 24h.
 	Deadline string `json:"deadline,omitempty"`
+	// MaxBackupAge and MaxWALAge make the job fail when the newest base backup or
+	// WAL file in the archive is older. Defaults: twice the longest pause of the
+	// backup schedule, and that pause, with an hour or so added. PostgreSQL
+	// archives nothing while nothing is written, so only a database that is
+	// never idle can have a MaxWALAge of, say, 1h. While the schedule is
+	// suspended there are no defaults.
+	MaxBackupAge string `json:"maxBackupAge,omitempty"`
+	MaxWALAge    string `json:"maxWALAge,omitempty"`
 	// SourceSecret is a Secret in the namespace with AWS_ACCESS_KEY_ID and
 	// AWS_SECRET_ACCESS_KEY of a key that may only read the archive. Default:
 	// b2-cnpg-mirror-credentials when the archive is at B2 and Bitwarden has a
 	// mirrorItem, otherwise the archive's own.
 	SourceSecret string `json:"sourceSecret,omitempty"`
-	// CopyImage has rclone 1.60 or later and a POSIX shell with awk. Default:
+	// CopyImage has rclone and BusyBox, or another POSIX shell with awk and gzip.
+	// rclone 1.76.0 and 1.60.1 were tried, the latter not with B2. Default:
 	// rclone's own.
 	CopyImage string `json:"copyImage,omitempty"`
-	// PruneImage has barman-cloud-backup-delete. Default: the sidecar of the
-	// Barman Cloud plugin.
+	// PruneImage has barman-cloud-backup-delete. barman 3.4.0 was tried. Default:
+	// the sidecar of the Barman Cloud plugin.
 	PruneImage string `json:"pruneImage,omitempty"`
 	// Resources of the job's containers. Default: 50m CPU and 128Mi asked for,
 	// no more than 512Mi used.
@@ -117,9 +127,14 @@ func (m Mirror) validate(at *field.Path) field.ErrorList {
 		problems = append(problems, field.Invalid(at.Child("bandwidthLimit"), m.BandwidthLimit,
 			`expected bytes a second with K, M or G, for instance "4M"`))
 	}
-	if m.Deadline != "" {
-		if deadline, err := time.ParseDuration(m.Deadline); err != nil || deadline < time.Minute {
-			problems = append(problems, field.Invalid(at.Child("deadline"), m.Deadline,
+	for name, given := range map[string]string{
+		"deadline": m.Deadline, "maxBackupAge": m.MaxBackupAge, "maxWALAge": m.MaxWALAge,
+	} {
+		if given == "" {
+			continue
+		}
+		if parsed, err := time.ParseDuration(given); err != nil || parsed < time.Minute {
+			problems = append(problems, field.Invalid(at.Child(name), given,
 				`expected a duration of a minute or more, for instance "24h"`))
 		}
 	}
@@ -172,8 +187,10 @@ func checkExactImage(at *field.Path, image string) field.ErrorList {
 type mirrorJob struct {
 	// cluster and serverName are the cluster and the folder it writes to now.
 	cluster, serverName string
+	generation          int
 	// archive is copied to mirror.
 	archive, mirror remote
+	bounds          mirrorBounds
 }
 
 // remote is one of the two stores, as the job reaches it.
@@ -225,6 +242,15 @@ func (r remote) rcloneEnv(name string) []corev1.EnvVar {
 		env = append(env, corev1.EnvVar{Name: prefix + "REGION", Value: r.region})
 	}
 	return env
+}
+
+// encryptionEnv says how the store encrypts what the script writes to it.
+func (r remote) encryptionEnv(name string) []corev1.EnvVar {
+	configuration := r.spec.Configuration
+	return []corev1.EnvVar{
+		{Name: name + "_DATA_ENCRYPTION", Value: string(configuration.Data.Encryption)},
+		{Name: name + "_WAL_ENCRYPTION", Value: string(configuration.Wal.Encryption)},
+	}
 }
 
 // barmanEnv is what the plugin's sidecar gives to barman.
@@ -335,7 +361,13 @@ func copyContainer(options Mirror, job mirrorJob) corev1.Container {
 		{Name: "ARCHIVE", Value: source.rclonePath("archive")},
 		{Name: "MIRROR", Value: job.mirror.rclonePath("mirror")},
 		{Name: "SERVER_NAME", Value: job.serverName},
+		{Name: "CLUSTER", Value: job.cluster},
+		{Name: "GENERATION", Value: strconv.Itoa(job.generation)},
 		{Name: "RETENTION_DAYS", Value: retentionDays(job.mirror.spec.RetentionPolicy)},
+		{Name: "BACKUP_PERIOD", Value: seconds(job.bounds.backupPeriod)},
+		{Name: "MAX_BACKUP_AGE", Value: seconds(job.bounds.backupAge)},
+		{Name: "MAX_WAL_AGE", Value: seconds(job.bounds.walAge)},
+		{Name: "WAL_DELAY", Value: seconds(job.bounds.walDelay)},
 		// There is no configuration but this.
 		{Name: "RCLONE_CONFIG", Value: "/notfound"},
 		{Name: "RCLONE_TRANSFERS", Value: "8"},
@@ -343,10 +375,8 @@ func copyContainer(options Mirror, job mirrorJob) corev1.Container {
 		// is tried again, and it goes on where it stopped.
 		{Name: "RCLONE_LOW_LEVEL_RETRIES", Value: "5"},
 	}...)
-	if wal := job.mirror.spec.Configuration.Wal; wal.Encryption != "" {
-		container.Env = append(container.Env,
-			corev1.EnvVar{Name: "RCLONE_CONFIG_MIRROR_SERVER_SIDE_ENCRYPTION", Value: string(wal.Encryption)})
-	}
+	container.Env = append(container.Env, source.encryptionEnv("ARCHIVE")...)
+	container.Env = append(container.Env, job.mirror.encryptionEnv("MIRROR")...)
 	if options.BandwidthLimit != "" {
 		container.Env = append(container.Env, corev1.EnvVar{Name: "RCLONE_BWLIMIT", Value: options.BandwidthLimit})
 	}

@@ -509,7 +509,7 @@ publish_backups() { # from, to, encryption
 }
 
 # judge works out what restores from a store.
-judge() { # archive or mirror, the other one
+judge() { # archive or mirror, the other one, the number of WAL objects copied there
   verify "$dir/$1.done" "$dir/$2.base" "$dir/$1.base" "$dir/$1.wals" /dev/null "$dir/$1.lines" >"$dir/$1.verified"
   awk 'FILENAME == ARGV[1] { ok[$1] = $2; next } ok[$1] == "ok"' "$dir/$1.verified" "$dir/$1.done" >"$dir/$1.restorable"
   runs "$dir/$1.restorable" "$dir/$1.wals" "$dir/$1.lines" >"$dir/$1.runs"
@@ -519,7 +519,7 @@ judge() { # archive or mirror, the other one
   windows "$dir/$1.runs" "$dir/$1.arrived" >"$dir/$1.windows"
   awk -v server="$server" -v store="$1" '{ print "window", server, store, $1, $2 }' "$dir/$1.windows" >>"$work/facts"
   printf 'store %s %s %s %s %s %d %d %.0f\n' "$server" "$1" "$(awk '{ print $1, $6; exit }' "$dir/$1.restorable" | grep . || echo - 0)" \
-    "$(awk 'END { print NR ? $3 : "-" }' "$dir/$1.runs")" "$(wc -l <"$dir/wals.new")" \
+    "$(awk 'END { print NR ? $3 : "-" }' "$dir/$1.runs")" "$3" \
     "$(wc -l <"$dir/$1.restorable")" "$(awk "$lib"'complete($4) != "" { n++ } END { print n + 0 }' "$dir/$1.wals")" \
     "$(cat "$dir/$1.base" "$dir/$1.wals" | awk '{ bytes += $1 } END { printf "%.0f", bytes }')" >>"$work/facts"
   awk -v store="$1" -v since="$(window_start)" "$lib"'
@@ -566,7 +566,7 @@ mirror_server() { # server name
   carry_wal archive mirror "$MIRROR_WAL_ENCRYPTION" "$MIRROR_DATA_ENCRYPTION"
   cp "$dir/verified" "$dir/mirror.wanted"
   cp "$dir/mirror.before" "$dir/earlier"
-  copied=$(wc -l <"$dir/wals.new")
+  new_in_mirror=$(wc -l <"$dir/wals.new") new_in_archive=0
   if earlier_life "$server"; then
     # When the archive has changed since, the end of that life is in what was
     # the archive then and is the mirror now. What the other store has let go
@@ -574,9 +574,10 @@ mirror_server() { # server name
     select_backups <"$dir/mirror.done" | not_before "$dir/archive.done" >"$dir/wanted"
     carry_base mirror archive "$ARCHIVE_DATA_ENCRYPTION"
     carry_wal mirror archive "$ARCHIVE_WAL_ENCRYPTION" "$ARCHIVE_DATA_ENCRYPTION"
+    new_in_archive=$(wc -l <"$dir/wals.new")
   fi
-  judge archive mirror
-  judge mirror archive
+  judge archive mirror "$new_in_archive"
+  judge mirror archive "$new_in_mirror"
   complain
   if [ "$server" = "$SERVER_NAME" ]; then
     assess

@@ -106,7 +106,13 @@ func TestMirrorCopiesThenPrunes(t *testing.T) {
 		"ARCHIVE":                   "archive:homelab-cnpg-b2/auth/authentik-postgresql",
 		"MIRROR":                    "mirror:homelab-postgres-backups/auth/authentik-postgresql",
 		"SERVER_NAME":               "authentik-postgresql-2",
+		"CLUSTER":                   "authentik-postgresql",
+		"GENERATION":                "2",
 		"RETENTION_DAYS":            "14",
+		"BACKUP_PERIOD":             "604800",
+		"MAX_BACKUP_AGE":            "1213200",
+		"MAX_WAL_AGE":               "609300",
+		"WAL_DELAY":                 "4500",
 		"RCLONE_BWLIMIT":            "4M",
 		"RCLONE_CONFIG_MIRROR_TYPE": "s3",
 
@@ -139,11 +145,23 @@ func TestMirrorTowardsB2(t *testing.T) {
 	copying := variables(pod.InitContainers[0])
 	assert.Equal(t, "archive:homelab-postgres-backups/auth/authentik-postgresql", copying["ARCHIVE"])
 	assert.Equal(t, "mirror:homelab-cnpg-b2/auth/authentik-postgresql", copying["MIRROR"])
-	assert.Equal(t, "AES256", copying["RCLONE_CONFIG_MIRROR_SERVER_SIDE_ENCRYPTION"])
-	assert.NotContains(t, copying, "RCLONE_CONFIG_ARCHIVE_SERVER_SIDE_ENCRYPTION")
+	assert.Equal(t, "AES256", copying["MIRROR_DATA_ENCRYPTION"])
+	assert.Equal(t, "AES256", copying["MIRROR_WAL_ENCRYPTION"])
+	assert.Empty(t, copying["ARCHIVE_DATA_ENCRYPTION"])
+	assert.Empty(t, copying["ARCHIVE_WAL_ENCRYPTION"])
 	pruning := variables(pod.Containers[0])
 	assert.Equal(t, "when_required", pruning["AWS_REQUEST_CHECKSUM_CALCULATION"], "B2 refuses boto3's checksums")
 	assert.Equal(t, "us-west-002", pruning["AWS_DEFAULT_REGION"])
+}
+
+func TestMirrorEncryptsDataAndWALAsTheyWereAskedTo(t *testing.T) {
+	t.Parallel()
+	args := databaseArgs()
+	args.Archive = MinIO
+	args.B2.Data.Encryption = none
+	copying := variables(podOf(cronJob(t, false, args, storageArgs())).InitContainers[0])
+	assert.Empty(t, copying["MIRROR_DATA_ENCRYPTION"])
+	assert.Equal(t, "AES256", copying["MIRROR_WAL_ENCRYPTION"])
 }
 
 func TestMirrorReadsTheArchiveWithAKeyOfItsOwn(t *testing.T) {
@@ -214,6 +232,8 @@ func TestMirrorValidation(t *testing.T) {
 		"no unit":           {Mirror{BandwidthLimit: "1000"}, "with K, M or G"},
 		"a short deadline":  {Mirror{Deadline: "10s"}, "a minute or more"},
 		"no duration":       {Mirror{Deadline: "soon"}, "a minute or more"},
+		"an age in days":    {Mirror{MaxBackupAge: "14d"}, "a minute or more"},
+		"an age of seconds": {Mirror{MaxWALAge: "5s"}, "a minute or more"},
 		"a bad secret":      {Mirror{SourceSecret: "Read_Only"}, "lowercase RFC 1123"},
 		"a floating image":  {Mirror{CopyImage: "rclone/rclone:latest"}, "three numbers or a digest"},
 		"a floating minor":  {Mirror{PruneImage: "sidecar:v0.14"}, "three numbers or a digest"},

@@ -125,12 +125,13 @@ func (w *world) stores(db entry) (archive, mirror *lab.Store) {
 	return w.b2, w.nas
 }
 
-// mirrorRun is the report of a run of the mirror's job on one server name.
+// mirrorRun is what a run of the mirror's job says of one server name.
 type mirrorRun struct {
-	Server            string `json:"server"`
-	RestorableBackups int    `json:"restorableBackups"`
-	NewestBackup      string `json:"newestBackup"`
-	NewestWAL         string `json:"newestWAL"`
+	Server string `json:"server"`
+	Mirror struct {
+		Backups   int    `json:"backups"`
+		NewestWAL string `json:"newestWAL"`
+	} `json:"mirror"`
 }
 
 // mirror runs a database's mirror job now, as "kubectl create job --from" does,
@@ -146,8 +147,8 @@ func (w *world) mirror(t *testing.T, db entry) {
 	require.NoError(t, err)
 	for _, run := range w.mirrorReport(t, job) {
 		if run.Server == db.serverName() {
-			assert.Len(t, backups, run.RestorableBackups, "the report counts what the mirror has")
-			assert.NotEmpty(t, run.NewestWAL)
+			assert.Len(t, backups, run.Mirror.Backups, "the report counts what the mirror has")
+			assert.NotEmpty(t, run.Mirror.NewestWAL)
 			return
 		}
 	}
@@ -188,12 +189,13 @@ func (w *world) mirrorReport(t *testing.T, job *batchv1.Job) []mirrorRun {
 	})
 	require.NoError(t, err)
 	require.Len(t, pods.Items, 1)
-	var runs []mirrorRun
+	var message struct {
+		Folders []mirrorRun `json:"folders"`
+	}
 	for line := range strings.Lines(w.logs(t.Context(), job.Namespace, pods.Items[0].Name, "copy", 1000)) {
-		var run mirrorRun
-		if json.Unmarshal([]byte(line), &run) == nil {
-			runs = append(runs, run)
+		if json.Unmarshal([]byte(line), &message) == nil {
+			return message.Folders
 		}
 	}
-	return runs
+	return nil
 }

@@ -126,8 +126,11 @@ func TestFaults(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 1, removed)
 
-		run := w.tryMirror(t.Context(), t, 1)
-		assert.Equal(t, "copy", run.Failed)
+		run := w.runMirror(t, 1)
+		assert.Contains(t, run.Output, "backup "+id+" is not complete yet: it lacks WAL "+newest.EndWAL)
+		assert.NotContains(t, ids(w.requireInvariant(t, 1)), id)
+		run = w.tryMirror(t.Context(), t, 1)
+		assert.Equal(t, "copy", run.Failed, "later WAL had been there for a whole run")
 		assert.Contains(t, run.Output, "backup "+id+" lacks WAL "+newest.EndWAL)
 		assert.NotContains(t, ids(w.requireInvariant(t, 1)), id)
 
@@ -151,7 +154,7 @@ func TestFaults(t *testing.T) {
 		moments = append(moments, insertAndArchive(t, life, 100))
 
 		run := w.runMirror(t, 1)
-		assert.Contains(t, run.Output, "the mirror holds", "a WAL may be late: several are archived at once")
+		assert.Contains(t, run.Output, "the mirror restores", "a WAL may be late: several are archived at once")
 		run = w.tryMirror(t.Context(), t, 1)
 		assert.Equal(t, "copy", run.Failed, "but not by a whole run")
 		assert.Contains(t, run.Output, strings.TrimSuffix(filepath.Base(gap), ".gz")[8:]+" is missing")
@@ -250,7 +253,7 @@ func TestMirrorDiskIsFull(t *testing.T) {
 	require.NoError(t, fill(filler))
 	run := w.tryMirror(t.Context(), t, 1)
 	assert.Equal(t, "copy", run.Failed)
-	assert.Contains(t, run.Output, "PROBLEM: ")
+	assert.Contains(t, run.Output, "PROBLEM copy-failed: ")
 	w.requireNothingLost(t, moments, 0)
 
 	require.NoError(t, os.Remove(filler))
@@ -294,7 +297,7 @@ func TestArchiveIsRansomed(t *testing.T) {
 		}
 		run := w.tryMirror(t.Context(), t, 1)
 		assert.Equal(t, "copy", run.Failed)
-		assert.Contains(t, run.Output, "the archive has lost all of its backups")
+		assert.Contains(t, run.Output, "the archive has lost all of its base backups")
 	})
 	t.Run("emptied", func(t *testing.T) {
 		_, err := w.archive.Remove(t.Context(), prefix(1))
@@ -302,7 +305,7 @@ func TestArchiveIsRansomed(t *testing.T) {
 		for range 2 {
 			run := w.tryMirror(t.Context(), t, 1)
 			assert.Equal(t, "copy", run.Failed)
-			assert.Contains(t, run.Output, "the archive has lost all of its backups")
+			assert.Contains(t, run.Output, "the archive has lost all of its base backups")
 		}
 	})
 	after, err := w.mirror.List(t.Context(), prefix(1))
@@ -343,7 +346,7 @@ func TestRetention(t *testing.T) {
 
 	w.args.MinIO.Retention = "7d"
 	run := w.runMirror(t, 1)
-	assert.Contains(t, run.Output, `"restorableBackups":3`)
+	assert.Contains(t, run.Output, `"backups":3`)
 	kept, err := w.mirror.CheckInvariant(t.Context(), prefix(1), nil)
 	require.NoError(t, err)
 	assert.Equal(t, backups[2:], ids(kept))
@@ -351,7 +354,7 @@ func TestRetention(t *testing.T) {
 	assertNoWALBefore(t, w.archive, archived[0].BeginWAL)
 
 	again := w.runMirror(t, 1)
-	assert.Contains(t, again.Output, `"copiedWAL":0`)
+	assert.Contains(t, again.Output, `"newWAL":0,"backups":3`)
 	assert.Equal(t, backups[2:], ids(w.requireInvariant(t, 1)))
 
 	w.requireRestores(t, w.folder(t, w.mirror, 1), targetOf(backups[2], moments[2]), moments[2])

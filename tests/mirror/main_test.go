@@ -1,0 +1,153 @@
+// Package mirror_test runs the whole script of the mirror's job with the real
+// rclone between directories, where anything can be of any age.
+package mirror_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+)
+
+var rclone string
+
+func TestMain(m *testing.M) {
+	var err error
+	if rclone, err = tools.Rclone().Build(context.Background(), os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// job is the mirror's job of a cluster called db between two directories.
+type job struct {
+	archive, mirror string
+	env             map[string]string
+}
+
+func newJob(t *testing.T) *job {
+	t.Helper()
+	dir := t.TempDir()
+	j := &job{archive: filepath.Join(dir, "archive"), mirror: filepath.Join(dir, "mirror"), env: map[string]string{
+		"SERVER_NAME": "db", "GENERATION": "1", "RETENTION_DAYS": "30",
+		"BACKUP_PERIOD": "604800", "MAX_BACKUP_AGE": "1213200", "MAX_WAL_AGE": "609300", "WAL_DELAY": "4500",
+	}}
+	j.in(t, j.archive, "db")
+	return j
+}
+
+// in is a server name in one of the stores. A store of objects has no folders
+// that could be missing, a directory has.
+func (j *job) in(t *testing.T, store, server string) folder {
+	t.Helper()
+	for _, root := range []string{j.archive, j.mirror} {
+		for _, part := range []string{"base", "wals"} {
+			require.NoError(t, os.MkdirAll(filepath.Join(root, server, part), 0o755))
+		}
+	}
+	return folder(filepath.Join(store, server))
+}
+
+func (j *job) archived(t *testing.T, server string) folder {
+	t.Helper()
+	return j.in(t, j.archive, server)
+}
+func (j *job) mirrored(t *testing.T, server string) folder {
+	t.Helper()
+	return j.in(t, j.mirror, server)
+}
+
+// message is the termination message; docs/mirror.md describes it.
+type message struct {
+	Version  int
+	Time     string
+	OK       bool
+	Server   string
+	Problems []finding
+	Folders  []struct {
+		Server          string
+		Archive, Mirror copied
+	}
+	Omitted int
+}
+
+type finding struct {
+	Code, Server string
+	Fails        bool
+	Count        int
+}
+
+// copied is what restores from one store.
+type copied struct {
+	NewestBackup, NewestBackupEnd, NewestWAL string
+	NewWAL, Backups, WAL                     int
+	Bytes                                    int64
+	First, Last                              string
+	Gaps                                     int
+	LatestGaps                               [][2]string
+}
+
+// ended is how a run of the job ended.
+type ended struct {
+	message
+	well   bool
+	output string
+}
+
+// run runs the script as the job's container does.
+func (j *job) run(t *testing.T) ended {
+	t.Helper()
+	script, err := os.ReadFile("../../components/cnpg/mirror.sh")
+	require.NoError(t, err)
+	log := filepath.Join(t.TempDir(), "termination-log")
+	require.NoError(t, os.WriteFile(log, nil, 0o600))
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", string(script))
+	cmd.Env = []string{
+		"PATH=" + filepath.Dir(rclone) + ":" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "RCLONE_CONFIG=/notfound",
+		"TERMINATION_LOG=" + log, "ARCHIVE=" + j.archive, "MIRROR=" + j.mirror, "CLUSTER=db",
+		"ARCHIVE_DATA_ENCRYPTION=", "ARCHIVE_WAL_ENCRYPTION=", "MIRROR_DATA_ENCRYPTION=", "MIRROR_WAL_ENCRYPTION=",
+	}
+	for name, value := range j.env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	err = cmd.Run()
+	result := ended{well: err == nil, output: output.String()}
+	content, err := os.ReadFile(log)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(content, &result.message), "%s\n%s", content, result.output)
+	require.Equal(t, result.well, result.OK, result.output)
+	require.Equal(t, 1, result.Version)
+	return result
+}
+
+// codes are the codes of what the run found, those that fail it with "!".
+func (e ended) codes() []string {
+	codes := []string{}
+	for _, p := range e.Problems {
+		code := p.Code
+		if p.Fails {
+			code += "!"
+		}
+		codes = append(codes, code)
+	}
+	return codes
+}
+
+// lastLine is the last that the run said, without its time.
+func (e ended) lastLine() string {
+	lines := strings.Split(strings.TrimSpace(e.output), "\n")
+	_, said, _ := strings.Cut(lines[len(lines)-1], " ")
+	return said
+}
