@@ -4,7 +4,7 @@
 STACK ?= local
 # The sandbox deploys the embedded default; every other stack is deployed by the
 # installed Pulumi with the real plugins.
-SANDBOX = go -C tests run ./cmd/sandbox
+SANDBOX = go -C tests build -o ../.sandbox/start ./cmd/sandbox && cd tests && ../.sandbox/start
 # The modules of this repository.
 MODULES = . tests tests/tools/b2sdk examples/outside
 

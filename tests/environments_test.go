@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +35,29 @@ func TestEveryEnvironmentDeploysCleanly(t *testing.T) {
 
 			assert.NotEmpty(t, secrets, "it makes a key, or the search for it would mean nothing")
 		})
+	}
+}
+
+func TestARefusalIsNothingButItsProblems(t *testing.T) {
+	box := start(t, root, "local", map[string]any{
+		"cnpg-backup:protcet":   false,
+		"cnpg-backup:databases": []any{map[string]any{"name": "notes", "namespace": "apps", "spec": "none"}},
+	})
+	for name, run := range map[string]func(context.Context, ...string) (*sandbox.Result, error){
+		"preview": box.Preview, "up": box.Up,
+	} {
+		result, err := run(t.Context())
+
+		var failed *sandbox.Error
+		require.ErrorAs(t, err, &failed, name)
+		assert.Equal(t, []string{
+			`error: databases[0].spec of "notes": Invalid value: "none": ` +
+				"expected fields below it: description, inheritedMetadata, imageName, imageCatalogRef …",
+			"error: protcet: there is no such field; did you mean protect?",
+		}, failed.Problems(), name)
+		assert.NotContains(t, result.Output, "created")
+		assert.NotContains(t, result.Output, "unhandled")
+		assert.NotContains(t, result.Output, "urn:")
 	}
 }
 

@@ -4,10 +4,12 @@
 package environment
 
 import (
+	"context"
 	"errors"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"google.golang.org/grpc/status"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 )
@@ -16,27 +18,46 @@ import (
 // storage's buckets and, for each database, what an application and an operator
 // need to know.
 //
-// Each problem of the configuration becomes a diagnostic of its own. The caller
-// has nothing to add to the error.
+// Each problem of the configuration becomes a diagnostic of its own, before
+// anything is registered, the stack included. The caller has nothing to add to
+// the error.
 func Run(options ...pulumi.RunOption) error {
-	var info pulumi.RunInfo
-	options = append(options, func(given *pulumi.RunInfo) { info = *given })
-	return pulumi.RunErr(func(ctx *pulumi.Context) error {
-		config, problems := Load(info.Config, info.ConfigSecretKeys)
-		if len(problems) == 0 {
-			err := register(ctx, config)
-			if err == nil {
-				return nil
-			}
+	var stack pulumi.RunInfo
+	var config *Config
+	var problems []string
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		err := register(ctx, config)
+		if err != nil {
 			problems = []string{err.Error()}
 		}
-		for _, problem := range problems {
-			if err := ctx.Log.Error(problem, nil); err != nil {
-				return err
-			}
+		return err
+	}, append(options, func(info *pulumi.RunInfo) {
+		stack = *info
+		if config, problems = Load(info.Config, info.ConfigSecretKeys); len(problems) > 0 {
+			info.Stack = "" // which ends RunErr before it registers the stack
 		}
-		return errors.New(strings.Join(problems, "\n"))
-	}, options...)
+	})...)
+	switch _, isRPC := status.FromError(err); {
+	case len(problems) > 0:
+		err = errors.New(strings.Join(problems, "\n"))
+	case err == nil || isRPC:
+		return err // the engine says itself why it refuses a resource
+	default:
+		problems = []string{err.Error()}
+	}
+	return errors.Join(err, logged(stack, problems))
+}
+
+// logged makes a diagnostic of each problem.
+func logged(info pulumi.RunInfo, problems []string) error {
+	ctx, err := pulumi.NewContext(context.Background(), info)
+	if err != nil {
+		return err
+	}
+	for _, problem := range problems {
+		err = errors.Join(err, ctx.Log.Error(problem, nil))
+	}
+	return errors.Join(err, ctx.Close())
 }
 
 func register(ctx *pulumi.Context, config *Config) error {

@@ -225,7 +225,7 @@ func (r *reading) unknown(at *field.Path, name string, of reflect.Type) {
 	if len(meant) == 0 {
 		meant = r.elsewhere(at, name)
 	}
-	hint := "the README has all"
+	hint := "docs/configuration.md has all"
 	if !ours(of) {
 		hint = "see the documentation of CloudNativePG"
 	}

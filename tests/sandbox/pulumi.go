@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -84,6 +85,8 @@ type Error struct {
 	Command string
 	// Output is what it printed.
 	Output string
+	// Result is what it did, if it got that far.
+	Result *Result
 
 	err error
 }
@@ -91,6 +94,20 @@ type Error struct {
 // Error has what Pulumi printed: there the reason is.
 func (e *Error) Error() string {
 	return fmt.Sprintf("pulumi %s failed (%v):\n%s", e.Command, e.err, strings.TrimSpace(e.Output))
+}
+
+// Problems are the errors that ended the run, each once.
+func (e *Error) Problems() []string {
+	if e.Result == nil {
+		return nil
+	}
+	var problems []string
+	for _, problem := range e.Result.Errors {
+		if line := "error: " + strings.TrimSpace(problem); !slices.Contains(problems, line) {
+			problems = append(problems, line)
+		}
+	}
+	return problems
 }
 
 // Unwrap returns the reason for the end of the process.

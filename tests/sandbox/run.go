@@ -22,8 +22,8 @@ type Result struct {
 	// Changes are the steps that change something, in their order. The stack
 	// itself and the providers are left out.
 	Changes []Step
-	// Diagnostics are the errors and warnings.
-	Diagnostics []string
+	// Diagnostics are the errors and warnings, Errors those of them that are.
+	Diagnostics, Errors []string
 	// Output is what Pulumi printed.
 	Output string
 }
@@ -131,8 +131,9 @@ func (s *Sandbox) deploy(ctx context.Context, args ...string) (*Result, error) {
 	log := s.path("events.json")
 	printed, err := s.run(ctx, s.options.Progress, append(args, "--event-log", log, "--suppress-permalink=true")...)
 	result := &Result{Output: printed}
-	if failed := (*Error)(nil); errors.As(err, &failed) {
-		result.Output = failed.Output
+	failed := (*Error)(nil)
+	if errors.As(err, &failed) {
+		result.Output, failed.Result = failed.Output, result
 	}
 	return result, errors.Join(err, result.read(log))
 }
@@ -162,7 +163,11 @@ func (r *Result) read(log string) error {
 func (r *Result) add(event apitype.EngineEvent) {
 	if diagnostic := event.DiagnosticEvent; diagnostic != nil &&
 		(diagnostic.Severity == "error" || diagnostic.Severity == "warning") {
-		r.Diagnostics = append(r.Diagnostics, colors.Never.Colorize(diagnostic.Message))
+		message := colors.Never.Colorize(diagnostic.Message)
+		r.Diagnostics = append(r.Diagnostics, message)
+		if diagnostic.Severity == "error" {
+			r.Errors = append(r.Errors, message)
+		}
 	}
 	if event.ResourcePreEvent == nil {
 		return

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
@@ -39,6 +40,8 @@ func main() {
 	case stopped:
 		fmt.Fprintln(os.Stderr, "Stopped. Run the same command again to go on.")
 		os.Exit(1)
+	case errors.Is(err, errShown):
+		os.Exit(1)
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Print(usage)
 	default:
@@ -47,13 +50,19 @@ func main() {
 	}
 }
 
-// explain leaves out what Pulumi has shown already.
+// errShown is a failure that has been shown already.
+var errShown = errors.New("failed")
+
+// explain says why Pulumi failed and leaves out what it prints around that.
 func explain(err error) string {
 	var failed *sandbox.Error
-	if errors.As(err, &failed) && failed.Command != "render" {
-		return fmt.Sprintf("pulumi %s failed; the reason is above.", failed.Command)
+	if !errors.As(err, &failed) {
+		return "error: " + err.Error()
 	}
-	return "error: " + err.Error()
+	if problems := failed.Problems(); len(problems) > 0 {
+		return strings.Join(problems, "\n")
+	}
+	return strings.TrimSpace(failed.Output)
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -110,11 +119,27 @@ func (c command) options(stack string) sandbox.Options {
 	}
 }
 
+// show shows what Pulumi printed. When it failed, that counts only if it has
+// changed something before.
+func (c command) show(result *sandbox.Result, err error) error {
+	if err != nil && (result == nil || len(result.Changes) == 0) {
+		return err
+	}
+	if _, printErr := io.WriteString(c.out, result.Output); err == nil {
+		return printErr
+	}
+	return errShown
+}
+
 func (c command) start(ctx context.Context, stack string) (*sandbox.Sandbox, error) {
 	if err := c.known(stack); err != nil {
 		return nil, err
 	}
-	return sandbox.Start(ctx, c.options(stack))
+	box, err := sandbox.Start(ctx, c.options(stack))
+	if err == nil {
+		box.Quiet()
+	}
+	return box, err
 }
 
 // known finds out early that a stack's name is misspelt.
@@ -146,7 +171,7 @@ func (c command) up(ctx context.Context, stack string) error {
 	if _, err := os.Stat(box.StateFile()); err == nil {
 		args = append(args, "--diff")
 	}
-	if _, err := box.Up(ctx, args...); err != nil {
+	if err := c.show(box.Up(ctx, args...)); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.out, `Environment %q is up in the sandbox; nothing has left this machine.
@@ -163,8 +188,11 @@ func (c command) preview(ctx context.Context, stack string) error {
 		return err
 	}
 	defer box.Close()
-	_, err = box.Preview(ctx, "--diff")
-	return err
+	result, err := box.Preview(ctx, "--diff")
+	if err != nil {
+		return err
+	}
+	return c.show(result, nil)
 }
 
 func (c command) destroy(ctx context.Context, stack string) error {
@@ -173,8 +201,7 @@ func (c command) destroy(ctx context.Context, stack string) error {
 		return err
 	}
 	defer box.Close()
-	_, err = box.Destroy(ctx)
-	return err
+	return c.show(box.Destroy(ctx))
 }
 
 func (c command) render(ctx context.Context, stack, folder string) error {
@@ -183,9 +210,6 @@ func (c command) render(ctx context.Context, stack, folder string) error {
 	}
 	folder = filepath.Join(folder, stack)
 	files, err := sandbox.Render(ctx, c.options(stack), folder)
-	if failed := (*sandbox.Error)(nil); errors.As(err, &failed) {
-		failed.Command = "render"
-	}
 	if err != nil {
 		return err
 	}
