@@ -17,6 +17,17 @@ type Backup struct {
 	// first is the cluster's name, the n-th <cluster>-<n>. Raise it by one for
 	// every recovery and when Archive changes. Default 1.
 	Generation int `json:"generation,omitempty"`
+	// Path is the folder in both buckets that holds barman's folders, for a
+	// database whose backups lie elsewhere already; "/" is the bucket's root.
+	// Default <namespace>/<cluster>.
+	Path string `json:"path,omitempty"`
+	// ServerName is barman's folder for the first generation, likewise. Default:
+	// the cluster's name.
+	ServerName string `json:"serverName,omitempty"`
+	// ScheduledBackup is the name of the first generation's ScheduledBackup, for
+	// one that exists already; the n-th is <name>-<n>. Default <cluster>-backup,
+	// and <cluster>-<n>-backup.
+	ScheduledBackup string `json:"scheduledBackup,omitempty"`
 	// Schedule is when a base backup is taken: six cron fields, seconds first,
 	// in the time zone of the operator, which is UTC. Default "0 0 2 * * 0",
 	// Sundays at 02:00.
@@ -71,6 +82,11 @@ func (b Backup) validate(at *field.Path, storage *StorageArgs) field.ErrorList {
 	problems := checkOneOf(child(at, "archive"), b.Archive, B2, MinIO)
 	if b.Generation < 0 {
 		problems = append(problems, field.Invalid(child(at, "generation"), b.Generation, "expected 1 or more"))
+	}
+	problems = append(problems, checkPath(child(at, "path"), b.Path)...)
+	problems = append(problems, checkServerName(child(at, "serverName"), b.ServerName)...)
+	if b.ScheduledBackup != "" {
+		problems = append(problems, checkObjectName(child(at, "scheduledBackup"), b.ScheduledBackup, "")...)
 	}
 	if b.Schedule != "" {
 		problems = append(problems, checkSchedule(child(at, "schedule"), b.Schedule)...)

@@ -94,7 +94,7 @@ func clusterSpec(n names, args DatabaseArgs) cnpgv1.ClusterSpec {
 			store = n.store(from.Source)
 		}
 		spec.ExternalClusters = append(spec.ExternalClusters,
-			externalCluster(n.recoveryCluster(), store, serverName(from.Cluster, from.Generation)))
+			externalCluster(n.recoveryCluster(), store, from.server()))
 		spec.Bootstrap = bootstrapRecovery(n.recoveryCluster(), from.Target, initDB(args.Spec))
 	}
 

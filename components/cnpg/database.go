@@ -1,6 +1,7 @@
 package cnpg
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -74,9 +75,16 @@ func (a *DatabaseArgs) ClusterName(name string) string {
 	return a.Cluster
 }
 
+// Folder is where the database writes, in either bucket: its path, and in it its
+// server name.
+func (a *DatabaseArgs) Folder(name string) string { return a.names(name).folder() }
+
 func (a *DatabaseArgs) names(name string) names {
 	return names{
 		database: name, namespace: a.Namespace, cluster: a.ClusterName(name), generation: max(a.Generation, 1),
+		path:        pathOr(a.Path, a.Namespace, a.ClusterName(name)),
+		firstServer: cmp.Or(a.ServerName, a.ClusterName(name)),
+		firstBackup: a.ScheduledBackup,
 	}
 }
 
@@ -191,8 +199,7 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	if err != nil {
 		return nil, err
 	}
-	folder := destinationPath(string(full.Archive), n.namespace, n.serverName())
-	if err := storage.claim(folder, name); err != nil {
+	if err := storage.claim(n.folder(), name); err != nil {
 		return nil, err
 	}
 	ready := slices.Concat(credentials.ready, storage.ready)
@@ -237,20 +244,29 @@ func (d *Database) newShared(ctx *pulumi.Context, n names, args DatabaseArgs) (*
 func (d *Database) newObjectStores(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs, after []pulumi.Resource,
 ) ([]pulumi.Resource, error) {
 	var stores []pulumi.Resource
-	register := func(name string, at Location, options StoreOptions, namespace, cluster string) error {
-		fields, err := specFields(objectStoreSpec(at, storage, options, namespace, cluster))
+	guarded, err := storeGuard{names: n, stack: ctx.Stack()}.hook(ctx)
+	if err != nil {
+		return nil, err
+	}
+	register := func(name string, at Location, options StoreOptions, path string, opts ...pulumi.ResourceOption) error {
+		fields, err := specFields(objectStoreSpec(at, storage, options, path))
 		if err != nil {
 			return err
 		}
+		annotations := pulumi.StringMap{}
+		if name == n.store(args.Archive) {
+			annotations[archivedBy] = pulumi.String(n.serverName())
+			opts = append(opts, guarded)
+		}
 		store, err := registerObject(ctx, name, object{
 			apiVersion: "barmancloud.cnpg.io/v1", kind: "ObjectStore",
-			namespace: n.namespace, name: name, fields: fields,
-		}, pulumi.Parent(d), pulumi.DependsOn(after))
+			namespace: n.namespace, name: name, annotations: annotations, fields: fields,
+		}, append(opts, pulumi.Parent(d), pulumi.DependsOn(after))...)
 		stores = append(stores, store)
 		return err
 	}
 	for _, at := range []Location{B2, MinIO} {
-		if err := register(n.store(at), at, args.options(at), n.namespace, n.cluster); err != nil {
+		if err := register(n.store(at), at, args.options(at), n.path); err != nil {
 			return nil, err
 		}
 	}
@@ -260,7 +276,7 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, n names, args DatabaseAr
 	if from := args.Recovery.of(n); !from.sameCluster(n) {
 		options := args.options(from.Source)
 		options.Retention = "" // these backups are not this database's to delete
-		if err := register(n.recoveryStore(), from.Source, options, from.Namespace, from.Cluster); err != nil {
+		if err := register(n.recoveryStore(), from.Source, options, from.Path); err != nil {
 			return nil, err
 		}
 	}
@@ -305,7 +321,7 @@ func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, st
 		args.Mirror.SourceSecret = B2MirrorSecret
 	}
 	store := func(at Location) remote {
-		r := remote{location: at, spec: objectStoreSpec(at, storage, args.options(at), n.namespace, n.cluster)}
+		r := remote{location: at, spec: objectStoreSpec(at, storage, args.options(at), n.path)}
 		if at == B2 {
 			r.region = storage.B2.Region
 		}
@@ -341,8 +357,8 @@ func (d *Database) setOutputs(ctx *pulumi.Context, n names, args DatabaseArgs, s
 	d.AppSecret = output(appSecret)
 	d.Archive, d.ServerName = output(string(args.Archive)), output(n.serverName())
 	d.B2Store, d.MinIOStore = output(n.store(B2)), output(n.store(MinIO))
-	d.B2Path = output(destinationPath(storage.B2.Bucket, n.namespace, n.cluster))
-	d.MinIOPath = output(destinationPath(storage.MinIO.Bucket, n.namespace, n.cluster))
+	d.B2Path = output(destinationPath(storage.B2.Bucket, n.path))
+	d.MinIOPath = output(destinationPath(storage.MinIO.Bucket, n.path))
 	d.RecoverySources = pulumi.StringMap{
 		string(B2):    pulumi.String(n.externalCluster(B2)),
 		string(MinIO): pulumi.String(n.externalCluster(MinIO)),

@@ -10,11 +10,16 @@ import (
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // recoveredFrom is the annotation that tells which folder a Cluster was restored
 // from: the ObjectStore that its spec names can be changed behind its back.
 const recoveredFrom = "cnpg-backup/recovered-from"
+
+// archivedBy is the annotation of an archive's ObjectStore with the server name
+// that is written there.
+const archivedBy = "cnpg-backup/server-name"
 
 // life is what cannot be changed of a Cluster while it lives: what it began
 // with, and the folder that it archives to.
@@ -237,14 +242,14 @@ func quoted(name string) string {
 // hook has Pulumi ask judge before it updates the Cluster, in a preview too.
 // Pulumi must not replace the Cluster instead: that deletes the volumes.
 func (g guard) hook(ctx *pulumi.Context) (pulumi.ResourceOption, error) {
-	hook, err := ctx.RegisterResourceHook(
-		fmt.Sprintf("life of %s: Cluster %s/%s", g.database, g.namespace, g.cluster),
+	return beforeUpdate(ctx, fmt.Sprintf("life of %s: Cluster %s/%s", g.database, g.namespace, g.cluster),
 		func(args *pulumi.ResourceHookArgs) error {
-			// A Cluster that was imported has been described by nobody yet.
-			if _, described := args.OldInputs["spec"]; !described {
-				return nil
+			known, described := args.OldInputs, true
+			if _, described = known["spec"]; !described {
+				// It was imported: only the object that was read then is known.
+				known = args.OldOutputs
 			}
-			lives, err := lifeOf(plain(args.OldInputs))
+			lives, err := lifeOf(plain(known))
 			if err != nil {
 				return err
 			}
@@ -252,10 +257,67 @@ func (g guard) hook(ctx *pulumi.Context) (pulumi.ResourceOption, error) {
 			if err != nil {
 				return err
 			}
+			if !described {
+				// With what it began was never said to this program.
+				lives.began = wanted.began
+			}
 			return g.judge(lives, wanted)
-		}, &pulumi.ResourceHookOptions{OnDryRun: true})
+		})
+}
+
+// storeGuard refuses to move an archive within one life.
+type storeGuard struct {
+	names
+	stack string
+}
+
+// judge compares the ObjectStore that is there with the one that is wanted.
+func (g storeGuard) judge(there, wanted map[string]any) error {
+	before, server := archiveOf(there)
+	after, _ := archiveOf(wanted)
+	if before == "" || before == after || server != "" && server != g.serverName() {
+		return nil
+	}
+	return errors.New(strings.Join([]string{
+		fmt.Sprintf("database %q: refused, because Cluster %s/%s may archive there.", g.database, g.namespace, g.cluster),
+		"ObjectStore " + g.namespace + "/" + nameOf(there) + " is at " + before + ".",
+		"- Asked for: " + after + ". The archive would go on in a folder",
+		"  without a base backup, and no restore gets over the hole.",
+		"Two ways out:",
+		"1. The backups stay where they are: say so with bucket and path.",
+		fmt.Sprintf("2. They begin anew in the other folder: generation: %d.", g.generation+1),
+	}, "\n"))
+}
+
+// archiveOf is an ObjectStore's path, and the server name that is written there
+// if it is known.
+func archiveOf(object map[string]any) (path, server string) {
+	store := unstructured.Unstructured{Object: object}
+	path, _, _ = unstructured.NestedString(object, "spec", "configuration", "destinationPath")
+	return strings.TrimRight(path, "/"), store.GetAnnotations()[archivedBy]
+}
+
+func nameOf(object map[string]any) string {
+	name, _, _ := unstructured.NestedString(object, "metadata", "name")
+	return name
+}
+
+func (g storeGuard) hook(ctx *pulumi.Context) (pulumi.ResourceOption, error) {
+	return beforeUpdate(ctx, fmt.Sprintf("archive of %s: Cluster %s/%s", g.database, g.namespace, g.cluster),
+		func(args *pulumi.ResourceHookArgs) error {
+			there := args.OldInputs
+			if _, described := there["spec"]; !described {
+				there = args.OldOutputs // it was imported
+			}
+			return g.judge(plain(there), plain(args.NewInputs))
+		})
+}
+
+// beforeUpdate has Pulumi ask before it updates a resource, in a preview too.
+func beforeUpdate(ctx *pulumi.Context, name string, ask pulumi.ResourceHookFunction) (pulumi.ResourceOption, error) {
+	hook, err := ctx.RegisterResourceHook(name, ask, &pulumi.ResourceHookOptions{OnDryRun: true})
 	if err != nil {
-		return nil, fmt.Errorf("guard of Cluster %s/%s: %w", g.namespace, g.cluster, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return pulumi.ResourceHooks(&pulumi.ResourceHookBinding{BeforeUpdate: []*pulumi.ResourceHook{hook}}), nil
 }

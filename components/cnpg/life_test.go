@@ -1,10 +1,12 @@
 package cnpg
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -162,4 +164,151 @@ func TestAClusterThatLivesKeepsItsLife(t *testing.T) {
 
 func initDBNamed(database string) *cnpgv1.BootstrapConfiguration {
 	return &cnpgv1.BootstrapConfiguration{InitDB: &cnpgv1.BootstrapInitDB{Database: database, Owner: database}}
+}
+
+func TestAnArchiveStaysWhereItIs(t *testing.T) {
+	t.Parallel()
+	store := func(path, server string) map[string]any {
+		annotations := map[string]any{}
+		if server != "" {
+			annotations[archivedBy] = server
+		}
+		return map[string]any{
+			"metadata": map[string]any{"name": "authentik-b2-store", "annotations": annotations},
+			"spec":     map[string]any{"configuration": map[string]any{"destinationPath": path}},
+		}
+	}
+	const here, elsewhere = "s3://b2/auth/authentik-postgresql", "s3://other/auth/authentik-postgresql"
+	for name, test := range map[string]struct {
+		there   map[string]any
+		wanted  string
+		refused bool
+	}{
+		"the same folder":          {store(here, "authentik-postgresql"), here, false},
+		"spelt with a slash":       {store(here+"/", "authentik-postgresql"), here, false},
+		"another folder":           {store(here, "authentik-postgresql"), elsewhere, true},
+		"another folder, adopted":  {store(here, ""), elsewhere, true},
+		"the bucket's root":        {store("s3://b2/", ""), "s3://b2", false},
+		"with a later generation":  {store(here, "authentik-postgresql-0"), elsewhere, false},
+		"nothing is known":         {map[string]any{}, elsewhere, false},
+		"an ObjectStore elsewhere": {store("", ""), elsewhere, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := storeGuard{names: databaseArgs().names("authentik"), stack: "homelab"}.
+				judge(test.there, store(test.wanted, "authentik-postgresql"))
+			if !test.refused {
+				require.NoError(t, err)
+				return
+			}
+			for _, part := range []string{`database "authentik": refused`, here, elsewhere, "generation: 2"} {
+				require.ErrorContains(t, err, part)
+			}
+		})
+	}
+}
+
+func TestWhatExistsKeepsItsFolders(t *testing.T) {
+	t.Parallel()
+	args := databaseArgs()
+	args.Path, args.ServerName, args.ScheduledBackup = "/", "authentik-2026", "nightly"
+	mocks := deploy(t, false, args, nil)
+
+	store := spec(mocks.only(t, "authentik-b2-store"))["configuration"].(map[string]any)
+	assert.Equal(t, "s3://homelab-cnpg-b2/", store["destinationPath"])
+	assert.Equal(t, []any{plugin("authentik-b2-store", "authentik-2026", true)},
+		spec(mocks.only(t, "authentik-cluster"))["plugins"])
+	metadata := mocks.only(t, "authentik-backup").Inputs.Mappable()["metadata"].(map[string]any)
+	assert.Equal(t, "nightly", metadata["name"])
+	content, err := json.Marshal(spec(mocks.only(t, "authentik-mirror")))
+	require.NoError(t, err)
+	assert.Contains(t, string(content), `"value":"archive:homelab-cnpg-b2"`, "rclone's root has no slash")
+	assert.Contains(t, string(content), `"value":"authentik-2026"`)
+
+	args = databaseArgs()
+	args.Path, args.ServerName, args.ScheduledBackup, args.Generation = "/old/", "authentik-2026", "nightly", 2
+	mocks = deploy(t, false, args, nil)
+	store = spec(mocks.only(t, "authentik-b2-store"))["configuration"].(map[string]any)
+	assert.Equal(t, "s3://homelab-cnpg-b2/old", store["destinationPath"])
+	assert.Equal(t, []any{plugin("authentik-b2-store", "authentik-2026-2", true)},
+		spec(mocks.only(t, "authentik-cluster"))["plugins"])
+	metadata = mocks.only(t, "authentik-backup").Inputs.Mappable()["metadata"].(map[string]any)
+	assert.Equal(t, "nightly-2", metadata["name"])
+}
+
+func TestARecoveryReadsTheFoldersThatWereSaid(t *testing.T) {
+	t.Parallel()
+	args := databaseArgs()
+	args.Cluster = "authentik-restored"
+	args.Recovery = &Recovery{Source: B2, Path: "litellm/db", ServerName: "litellm-2026-02", Generation: 2}
+	mocks := deploy(t, false, args, nil)
+
+	store := spec(mocks.only(t, "authentik-recovery-store"))["configuration"].(map[string]any)
+	assert.Equal(t, "s3://homelab-cnpg-b2/litellm/db", store["destinationPath"])
+	assert.Contains(t, spec(mocks.only(t, "authentik-cluster"))["externalClusters"], map[string]any{
+		"name": "authentik-recovery", "plugin": plugin("authentik-recovery-store", "litellm-2026-02-2", false),
+	})
+}
+
+func TestWritersDoNotMeet(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		one, other *DatabaseArgs
+		meet       bool
+	}{
+		"defaults":               {named("one", nil), named("two", nil), false},
+		"one path":               {named("one", func(a *DatabaseArgs) { a.Path = "/" }), named("two", func(a *DatabaseArgs) { a.Path = "/" }), false},
+		"one folder":             {named("one", func(a *DatabaseArgs) { a.Path, a.ServerName = "/", "db" }), named("two", func(a *DatabaseArgs) { a.Path, a.ServerName = "/", "db" }), true},
+		"one folder, two stores": {named("one", func(a *DatabaseArgs) { a.Path = "auth/two"; a.ServerName = "two" }), named("two", func(a *DatabaseArgs) { a.Archive = MinIO }), true},
+		"one in the other":       {named("one", func(a *DatabaseArgs) { a.Path, a.ServerName = "/", "auth" }), named("two", nil), true},
+		"a generation and a name": {
+			named("one", func(a *DatabaseArgs) { a.Path, a.Generation = "p", 2 }),
+			named("two", func(a *DatabaseArgs) { a.Path, a.ServerName = "p", "one-2" }), true,
+		},
+		"names that only begin alike": {named("one", func(a *DatabaseArgs) { a.Path, a.ServerName = "/", "au" }), named("two", nil), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, false, func(ctx *pulumi.Context) error {
+				storage, err := NewStorage(ctx, "homelab", storageArgs())
+				require.NoError(t, err)
+				credentials, err := NewCredentials(ctx, "auth", &CredentialsArgs{Namespace: "auth", Storage: storage})
+				require.NoError(t, err)
+				for _, args := range []*DatabaseArgs{test.one, test.other} {
+					args.Storage, args.Credentials = storage, credentials
+				}
+				_, err = NewDatabase(ctx, "one", test.one)
+				require.NoError(t, err)
+				_, err = NewDatabase(ctx, "two", test.other)
+				if test.meet {
+					require.ErrorContains(t, err, `"one" writes to`)
+				} else {
+					require.NoError(t, err)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+func named(cluster string, change func(*DatabaseArgs)) *DatabaseArgs {
+	args := databaseArgs()
+	args.Cluster = cluster
+	if change != nil {
+		change(args)
+	}
+	return args
+}
+
+func TestPathsThatServersSpellDifferentlyAreRefused(t *testing.T) {
+	t.Parallel()
+	for path, good := range map[string]bool{
+		"": true, "/": true, "auth": true, "/auth/db/": true, "litellm/litellm-postgresql-2026-02": true,
+		"//": false, "a//b": false, "..": false, "a/../b": false, "s3://bucket/a": false, "a b": false, "ü": false,
+	} {
+		assert.Equal(t, good, len(checkPath(nil, path)) == 0, "%q", path)
+	}
+	for server, good := range map[string]bool{"": true, "db-2": true, "a/b": false, "..": false, "/": false} {
+		assert.Equal(t, good, len(checkServerName(nil, server)) == 0, "%q", server)
+	}
 }

@@ -217,7 +217,7 @@ func (r remote) authorityMount() []corev1.VolumeMount {
 
 // rclonePath is the store's folder as rclone spells it.
 func (r remote) rclonePath(name string) string {
-	return name + ":" + strings.TrimPrefix(r.spec.Configuration.DestinationPath, "s3://")
+	return name + ":" + strings.Trim(strings.TrimPrefix(r.spec.Configuration.DestinationPath, "s3://"), "/")
 }
 
 // rcloneEnv sets up an rclone remote of the given name.

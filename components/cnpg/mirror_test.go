@@ -194,7 +194,7 @@ func TestMirrorTrustsTheEndpointsCA(t *testing.T) {
 
 func TestMirrorWithoutRetentionNeverPrunes(t *testing.T) {
 	t.Parallel()
-	store := remote{location: MinIO, spec: objectStoreSpec(MinIO, storageArgs().withDefaults(), StoreOptions{}, "auth", "db")}
+	store := remote{location: MinIO, spec: objectStoreSpec(MinIO, storageArgs().withDefaults(), StoreOptions{}, "auth/db")}
 	spec, err := mirrorSpec(Mirror{}.withDefaults(), mirrorJob{cluster: "db", serverName: "db", archive: store, mirror: store})
 	require.NoError(t, err)
 	pod := spec.JobTemplate.Spec.Template.Spec

@@ -48,6 +48,13 @@ type names struct {
 	database string
 	// namespace and cluster are where the Cluster lives and what it is called.
 	namespace, cluster string
+	// path is the folder in both buckets for all lives of the cluster, without
+	// slashes around it; "" is the bucket's root.
+	path string
+	// firstServer is the server name of the first life.
+	firstServer string
+	// firstBackup is the name of the first life's ScheduledBackup.
+	firstBackup string
 	// generation counts the lives of the cluster, from 1.
 	generation int
 }
@@ -65,23 +72,31 @@ func (n names) externalCluster(l Location) string { return fmt.Sprintf("%s-%s-ba
 func (n names) recoveryCluster() string { return n.database + "-recovery" }
 
 // serverName is barman's folder for this generation.
-func (n names) serverName() string { return serverName(n.cluster, n.generation) }
+func (n names) serverName() string { return serverName(n.firstServer, n.generation) }
 
 // generationOf is the generation that has a server name, if one of the cluster's
 // has it.
 func (n names) generationOf(server string) (generation int, known bool) {
-	if server == n.cluster {
+	if server == n.firstServer {
 		return 1, true
 	}
-	suffix, found := strings.CutPrefix(server, n.cluster+"-")
+	suffix, found := strings.CutPrefix(server, n.firstServer+"-")
 	generation, err := strconv.Atoi(suffix)
-	known = found && err == nil && serverName(n.cluster, generation) == server
+	known = found && err == nil && serverName(n.firstServer, generation) == server
 	return generation, known
 }
 
 // scheduledBackup changes with the generation: a new object takes its immediate
 // first backup, which a new generation needs before it can be restored.
-func (n names) scheduledBackup() string { return n.serverName() + "-backup" }
+func (n names) scheduledBackup() string {
+	if n.firstBackup != "" {
+		return serverName(n.firstBackup, n.generation)
+	}
+	return serverName(n.cluster, n.generation) + "-backup"
+}
+
+// folder is where the cluster writes, in either bucket.
+func (n names) folder() string { return folder(n.path, n.serverName()) }
 
 // readWriteHost is the service of the primary.
 func (n names) readWriteHost() string { return fmt.Sprintf("%s-rw.%s.svc", n.cluster, n.namespace) }
@@ -89,15 +104,42 @@ func (n names) readWriteHost() string { return fmt.Sprintf("%s-rw.%s.svc", n.clu
 // readOnlyHost is the service of the standbys.
 func (n names) readOnlyHost() string { return fmt.Sprintf("%s-ro.%s.svc", n.cluster, n.namespace) }
 
-// serverName is barman's folder for the n-th generation of a cluster.
-func serverName(cluster string, generation int) string {
+// serverName is barman's folder for the n-th generation of a cluster, by that
+// of the first.
+func serverName(first string, generation int) string {
 	if generation <= 1 {
-		return cluster
+		return first
 	}
-	return cluster + "-" + strconv.Itoa(generation)
+	return first + "-" + strconv.Itoa(generation)
+}
+
+// pathOr is the folder in a bucket that was said, without slashes around it, or
+// the default for a cluster.
+func pathOr(said, namespace, cluster string) string {
+	if said == "" {
+		return namespace + "/" + cluster
+	}
+	return strings.Trim(said, "/")
+}
+
+// folder is where barman keeps one server name, below a path.
+func folder(path, server string) string {
+	if path == "" {
+		return server
+	}
+	return path + "/" + server
+}
+
+// FoldersMeet tells whether one folder is the other or lies in it, where its
+// files would be taken for those of a backup.
+func FoldersMeet(a, b string) bool {
+	return strings.HasPrefix(a+"/", b+"/") || strings.HasPrefix(b+"/", a+"/")
 }
 
 // destinationPath is the folder in a bucket for all generations of a cluster.
-func destinationPath(bucket, namespace, cluster string) string {
-	return fmt.Sprintf("s3://%s/%s/%s", bucket, namespace, cluster)
+func destinationPath(bucket, path string) string {
+	if path == "" {
+		return "s3://" + bucket + "/"
+	}
+	return "s3://" + bucket + "/" + path
 }

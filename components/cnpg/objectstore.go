@@ -101,7 +101,7 @@ func checkEncryption(at *field.Path, encryption barmanapi.EncryptionType, locati
 
 // objectStoreSpec describes the backups of a cluster in one location. The
 // options have their defaults already.
-func objectStoreSpec(at Location, storage StorageArgs, options StoreOptions, namespace, cluster string,
+func objectStoreSpec(at Location, storage StorageArgs, options StoreOptions, path string,
 ) barmanv1.ObjectStoreSpec {
 	bucket, endpoint, ca, secret := storage.B2.Bucket, storage.B2.Endpoint, storage.B2.EndpointCA, B2Secret
 	if at == MinIO {
@@ -127,7 +127,7 @@ func objectStoreSpec(at Location, storage StorageArgs, options StoreOptions, nam
 	return barmanv1.ObjectStoreSpec{
 		RetentionPolicy: options.Retention,
 		Configuration: barmanapi.BarmanObjectStoreConfiguration{
-			DestinationPath: destinationPath(bucket, namespace, cluster),
+			DestinationPath: destinationPath(bucket, path),
 			EndpointURL:     endpoint,
 			EndpointCA:      ca,
 			BarmanCredentials: barmanapi.BarmanCredentials{AWS: &barmanapi.S3Credentials{

@@ -24,6 +24,12 @@ type Recovery struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Namespace is the namespace of that cluster. Default: this namespace.
 	Namespace string `json:"namespace,omitempty"`
+	// Path is the folder in the bucket with that cluster's backups, as in Backup.
+	// Default: for this cluster its own, for another <namespace>/<cluster>.
+	Path string `json:"path,omitempty"`
+	// ServerName is the server name of that cluster's first life, as in Backup.
+	// Default: for this cluster its own, for another the cluster's name.
+	ServerName string `json:"serverName,omitempty"`
 	// Generation is the life to restore from. Default: for this cluster the one
 	// before its own, for another cluster 1.
 	Generation int `json:"generation,omitempty"`
@@ -41,6 +47,18 @@ func (r Recovery) of(n names) Recovery {
 	if r.Namespace == "" {
 		r.Namespace = n.namespace
 	}
+	own := r.Cluster == n.cluster && r.Namespace == n.namespace
+	if own && r.Path == "" {
+		r.Path = n.path
+	} else {
+		r.Path = pathOr(r.Path, r.Namespace, r.Cluster)
+	}
+	if r.ServerName == "" {
+		r.ServerName = r.Cluster
+		if own {
+			r.ServerName = n.firstServer
+		}
+	}
 	if r.Generation == 0 {
 		r.Generation = 1
 		if r.sameCluster(n) {
@@ -50,15 +68,19 @@ func (r Recovery) of(n names) Recovery {
 	return r
 }
 
-// sameCluster tells whether the backups are the cluster's own.
+// sameCluster tells whether the backups are the cluster's own. The recovery has
+// its defaults.
 func (r Recovery) sameCluster(n names) bool {
-	return r.Cluster == n.cluster && r.Namespace == n.namespace
+	return r.Path == n.path && r.ServerName == n.firstServer
 }
+
+// server is the server name to restore from. The recovery has its defaults.
+func (r Recovery) server() string { return serverName(r.ServerName, r.Generation) }
 
 // folder is where the backups lie, whatever the bucket is called. The recovery
 // has its defaults.
 func (r Recovery) folder() string {
-	return fmt.Sprintf("%s:%s/%s/%s", r.Source, r.Namespace, r.Cluster, serverName(r.Cluster, r.Generation))
+	return string(r.Source) + ":" + folder(r.Path, r.server())
 }
 
 // target is where to stop, the zero value for the end of the WAL.
@@ -84,6 +106,8 @@ func (r *Recovery) validate(at *field.Path, n names) field.ErrorList {
 	if r.Namespace != "" {
 		problems = append(problems, checkNamespace(at.Child("namespace"), r.Namespace)...)
 	}
+	problems = append(problems, checkPath(at.Child("path"), r.Path)...)
+	problems = append(problems, checkServerName(at.Child("serverName"), r.ServerName)...)
 	switch from := r.of(n); {
 	case r.Generation < 0:
 		problems = append(problems, field.Invalid(at.Child("generation"), r.Generation, "expected 1 or more"))
@@ -96,6 +120,9 @@ func (r *Recovery) validate(at *field.Path, n names) field.ErrorList {
 	case from.sameCluster(n) && from.Generation > n.generation:
 		problems = append(problems, field.Invalid(at.Child("generation"), from.Generation,
 			fmt.Sprintf("is later than the cluster's own, %d", n.generation)))
+	case n.firstServer != "" && !from.sameCluster(n) && FoldersMeet(folder(from.Path, from.server()), n.folder()):
+		problems = append(problems, field.Invalid(at, folder(from.Path, from.server()),
+			fmt.Sprintf("would be restored from, and the database writes to %q", n.folder())))
 	}
 	return append(problems, validateTarget(at.Child("target"), r.Target)...)
 }

@@ -201,7 +201,8 @@ type Storage struct {
 	ready []pulumi.Resource
 
 	claims sync.Mutex
-	// writers maps a server name's folder to the database that writes to it.
+	// writers maps a server name's folder, in either bucket, to the database that
+	// writes to it.
 	writers map[string]string
 }
 
@@ -355,13 +356,16 @@ func (s *Storage) fingerprint(secret string) pulumi.StringOutput {
 }
 
 // claim reserves the folder that a database writes to. Two writers in one
-// folder would overwrite each other's WAL.
+// folder would overwrite each other's WAL. The archive of one may be the mirror
+// of the other, so the bucket does not count.
 func (s *Storage) claim(folder, database string) error {
 	s.claims.Lock()
 	defer s.claims.Unlock()
-	if writer, taken := s.writers[folder]; taken {
-		return fmt.Errorf("database %q: %q writes to %s already; "+
-			"give it another cluster name, namespace or generation", database, writer, folder)
+	for other, writer := range s.writers {
+		if FoldersMeet(folder, other) {
+			return fmt.Errorf("database %q would write to folder %q, and %q writes to %q: "+
+				"give it another path, server name or generation", database, folder, writer, other)
+		}
 	}
 	s.writers[folder] = database
 	return nil

@@ -200,3 +200,24 @@ func orRoot(at *field.Path) *field.Path {
 }
 
 func pointer[T any](value T) *T { return &value }
+
+// checkPath wants a folder in a bucket that S3, barman and rclone all spell in
+// the same way.
+func checkPath(at *field.Path, path string) field.ErrorList {
+	if path == "" || path == "/" ||
+		regexp.MustCompile(`^/?[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?$`).MatchString(path) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, path,
+		`expected folders without the bucket, of letters, digits, dots, hyphens and underscores, `+
+			`for instance "auth/authentik-postgresql", or "/" for the bucket's root`)}
+}
+
+// checkServerName wants the name of one folder.
+func checkServerName(at *field.Path, server string) field.ErrorList {
+	if server == "" || regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`).MatchString(server) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, server,
+		`expected the name of one folder, of letters, digits, dots, hyphens and underscores`)}
+}

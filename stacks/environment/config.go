@@ -124,6 +124,24 @@ func (c *Config) validate() field.ErrorList {
 				"database %q has this cluster and writes to its path; give one of them another cluster or namespace", other)))
 		}
 		clusters[cluster] = database.Name
+		problems = append(problems, c.checkFolder(at, i)...)
 	}
 	return problems
+}
+
+// checkFolder wants a database to write where no earlier one of the list does.
+func (c *Config) checkFolder(at *field.Path, index int) field.ErrorList {
+	database := &c.Databases[index]
+	folder := database.Folder(database.Name)
+	for i := range c.Databases[:index] {
+		other := &c.Databases[i]
+		taken := other.Folder(other.Name)
+		sameCluster := database.Namespace == other.Namespace &&
+			database.ClusterName(database.Name) == other.ClusterName(other.Name)
+		if !sameCluster && cnpg.FoldersMeet(folder, taken) {
+			return field.ErrorList{field.Invalid(at.Child("path"), folder, fmt.Sprintf(
+				"database %q writes to %q; give one of them another path or serverName", other.Name, taken))}
+		}
+	}
+	return nil
 }
