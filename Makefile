@@ -66,5 +66,5 @@ fmt: ## Format all Go code
 generate: ## Generate the B2 SDK again from components/b2/schema.json
 	go generate ./components/b2/doc.go
 
-clean: ## Delete the sandbox, rendered manifests and built tools
-	rm -rf .sandbox rendered tests/tools/.bin tests/node/.images
+clean: ## Delete the sandbox and built tools
+	rm -rf .sandbox tests/tools/.bin tests/node/.images

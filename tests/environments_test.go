@@ -4,13 +4,18 @@ package tests
 
 import (
 	"context"
-	"os"
+	"maps"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
 )
@@ -61,29 +66,88 @@ func TestARefusalIsNothingButItsProblems(t *testing.T) {
 	}
 }
 
+// rendered renders an environment with some of its configuration changed.
+func rendered(t *testing.T, stack, folder string, config map[string]any) *sandbox.Rendered {
+	t.Helper()
+	result, err := sandbox.Render(t.Context(), sandbox.Options{
+		Project: root, Stack: stack, Config: config,
+		Binary: filepath.Join(root, ".sandbox", "programs", "program"),
+	}, folder)
+	require.NoError(t, err)
+	return result
+}
+
 func TestRenderingIsStableAndLeavesOtherFilesAlone(t *testing.T) {
-	options := sandbox.Options{
-		Project: root,
-		Stack:   "homelab",
-		Binary:  filepath.Join(root, ".sandbox", "programs", "program"),
-	}
 	folder := t.TempDir()
-	kustomization := filepath.Join(folder, "auth", "kustomization.yaml")
+	own := filepath.Join(folder, "auth", "kustomization.yaml")
 	stale := filepath.Join(folder, "auth", "cluster-gone.yaml")
+	list := filepath.Join(folder, "kustomization.yaml")
 
-	files, err := sandbox.Render(t.Context(), options, folder)
-	require.NoError(t, err)
-	before := contents(t, files)
-	for file, content := range before {
-		assert.NotContains(t, string(content), "pulumi.com/", "%s: nobody but Pulumi reads that", file)
-	}
-	require.NoError(t, os.WriteFile(kustomization, []byte("kind: Kustomization\n"), 0o600))
-	require.NoError(t, os.WriteFile(stale, before[files[0]], 0o600))
+	first := rendered(t, "homelab", folder, nil)
+	before := contents(t, append(first.Manifests, list))
+	write(t, own, "kind: Kustomization\n")
+	write(t, stale, string(before[first.Manifests[0]]))
+	again := rendered(t, "homelab", folder, nil)
 
-	again, err := sandbox.Render(t.Context(), options, folder)
-	require.NoError(t, err)
-
-	assert.Equal(t, before, contents(t, again))
-	assert.FileExists(t, kustomization)
+	assert.Equal(t, before, contents(t, append(again.Manifests, list)))
+	assert.FileExists(t, own)
 	assert.NoFileExists(t, stale)
+
+	write(t, list, "resources: [auth/cluster-authentik-postgresql.yaml]\n")
+	rendered(t, "homelab", folder, nil)
+
+	assert.Equal(t, "resources: [auth/cluster-authentik-postgresql.yaml]\n", string(contents(t, []string{list})[list]),
+		"a list of the user's own stays")
+}
+
+// TestWhatIsRenderedCanBeCommittedAndBuilt reads the folder as Argo CD and Flux
+// do, with kustomize.
+func TestWhatIsRenderedCanBeCommittedAndBuilt(t *testing.T) {
+	for _, environment := range environments(t) {
+		t.Run(environment, func(t *testing.T) {
+			folder := t.TempDir()
+			result := rendered(t, environment, folder, nil)
+			require.NotEmpty(t, result.LeftOut, "it makes a key, which is in no manifest")
+
+			built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+			require.NoError(t, err)
+			assert.Len(t, built.Resources(), len(result.Manifests), "all are in the list")
+			text, err := built.AsYaml()
+			require.NoError(t, err)
+			for _, unfit := range []string{"(secret)", "pulumi.com/", "kind: Secret\n", "kind: PushSecret\n"} {
+				assert.NotContains(t, string(text), unfit)
+			}
+		})
+	}
+	ignored := exec.CommandContext(t.Context(), "git", "-C", root, "check-ignore", "rendered/homelab/auth/cluster-authentik-postgresql.yaml")
+	printed, err := ignored.CombinedOutput()
+	assert.Error(t, err, "git would ignore what is to be committed: %s", printed)
+	assert.Equal(t, 1, ignored.ProcessState.ExitCode(), "git has looked: %s", printed)
+}
+
+func TestWhatIsRenderedKeepsWhatPulumiProtects(t *testing.T) {
+	folder := t.TempDir()
+	databases := two("0 0 3 * * 0")
+	for i, settings := range []map[string]any{
+		{"waitUntilReady": true, "namespace": "kept"}, {"protect": false},
+	} {
+		database := databases["cnpg-backup:databases"].([]any)[i].(map[string]any)
+		maps.Copy(database, settings)
+	}
+	rendered(t, "homelab", folder, databases)
+
+	annotations := func(file string) map[string]string {
+		path := filepath.Join(folder, file)
+		object := &unstructured.Unstructured{}
+		require.NoError(t, yaml.Unmarshal(contents(t, []string{path})[path], &object.Object))
+		return object.GetAnnotations()
+	}
+	for _, file := range []string{"cluster-wiki-postgresql", "objectstore-wiki-b2-store", "externalsecret-b2-cnpg-credentials"} {
+		assert.Equal(t, map[string]string{
+			"argocd.argoproj.io/sync-options":   "Prune=false,Delete=false",
+			"kustomize.toolkit.fluxcd.io/prune": "disabled",
+		}, annotations("kept/"+file+".yaml"), file)
+	}
+	assert.Empty(t, annotations("kept/scheduledbackup-wiki-postgresql-backup.yaml"), "a new life has another one")
+	assert.Empty(t, annotations("apps/cluster-photos-postgresql.yaml"))
 }

@@ -37,6 +37,7 @@ func TestAcceptance(t *testing.T) {
 	t.Run("programs", s.testPrograms)
 	t.Run("day two", s.testDayTwo)
 	t.Run("adopt", s.testAdopt)
+	t.Run("gitops", s.testGitOps)
 }
 
 // describe names an object in messages.

@@ -209,12 +209,16 @@ func (c command) render(ctx context.Context, stack, folder string) error {
 		return err
 	}
 	folder = filepath.Join(folder, stack)
-	files, err := sandbox.Render(ctx, c.options(stack), folder)
+	result, err := sandbox.Render(ctx, c.options(stack), folder)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "Rendered %d manifests of environment %q into %s.\n"+
-		"Values of Secrets are not in them: Pulumi alone has those.\n", len(files), stack, c.relative(folder))
+	fmt.Fprintf(c.out, "Rendered %d manifests of environment %q into %s.\n",
+		len(result.Manifests), stack, c.relative(folder))
+	if len(result.LeftOut) > 0 {
+		fmt.Fprintf(c.out, "Left out, because only Pulumi has the values: %s.\n"+
+			"What to make by hand instead: docs/gitops.md\n", strings.Join(result.LeftOut, ", "))
+	}
 	return nil
 }
 
