@@ -114,7 +114,7 @@ func TestWhatIsRenderedCanBeCommittedAndBuilt(t *testing.T) {
 			assert.Len(t, built.Resources(), len(result.Manifests), "all are in the list")
 			text, err := built.AsYaml()
 			require.NoError(t, err)
-			for _, unfit := range []string{"(secret)", "pulumi.com/", "kind: Secret\n", "kind: PushSecret\n"} {
+			for _, unfit := range []string{"(secret)", "pulumi.com/", "managed-by: pulumi", "cnpg-backup/key", "kind: Secret\n", "kind: PushSecret\n"} {
 				assert.NotContains(t, string(text), unfit)
 			}
 		})

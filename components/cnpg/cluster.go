@@ -50,7 +50,7 @@ func clusterObject(n names, args DatabaseArgs) (object, error) {
 	if err != nil {
 		return object{}, err
 	}
-	annotations := pulumi.StringMap{}
+	annotations := pulumi.ToStringMap(args.Annotations)
 	if args.WaitUntilReady {
 		annotations[waitFor] = pulumi.String(isReady)
 	}
@@ -59,7 +59,8 @@ func clusterObject(n names, args DatabaseArgs) (object, error) {
 	}
 	return object{
 		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
-		namespace: n.namespace, name: n.cluster, annotations: annotations, fields: fields,
+		namespace: n.namespace, name: n.cluster, component: "database", partOf: n.database,
+		labels: pulumi.ToStringMap(args.Labels), annotations: annotations, fields: fields,
 	}, nil
 }
 

@@ -88,7 +88,7 @@ func (c *Credentials) bring(ctx *pulumi.Context, name, secret string, from Bitwa
 	}
 	externalSecret, err := registerObject(ctx, name+"-"+secret, object{
 		apiVersion: "external-secrets.io/v1", kind: "ExternalSecret",
-		namespace: c.namespace, name: secret, annotations: annotations,
+		namespace: c.namespace, name: secret, component: "credentials", partOf: name, annotations: annotations,
 		fields: kubernetes.UntypedArgs{"spec": from.externalSecretSpec(secret)},
 	}, options...)
 	if err != nil {

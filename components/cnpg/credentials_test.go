@@ -32,10 +32,9 @@ func TestCredentialsMakeOneExternalSecret(t *testing.T) {
 		externalSecret := mocks.only(t, "auth-b2-cnpg-credentials")
 		assertParent(t, externalSecret, "Credentials")
 		assert.Equal(t, "kubernetes:external-secrets.io/v1:ExternalSecret", externalSecret.TypeToken)
-		assert.Equal(t, map[string]any{
-			"name": "b2-cnpg-credentials", "namespace": "auth",
-			"annotations": map[string]any{"pulumi.com/deletionPropagationPolicy": "orphan"},
-		}, externalSecret.Inputs.Mappable()["metadata"], "nothing tells when the key of somebody else is there")
+		of := metadata(externalSecret)
+		assert.Equal(t, []any{"b2-cnpg-credentials", "auth"}, []any{of["name"], of["namespace"]})
+		assert.Equal(t, map[string]any{"pulumi.com/deletionPropagationPolicy": "orphan"}, of["annotations"], "nothing tells when the key of somebody else is there")
 		assert.Equal(t, "b2-cnpg-credentials", outputs.all(t)["secretName"])
 	})
 }

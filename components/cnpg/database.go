@@ -41,6 +41,14 @@ type DatabaseArgs struct {
 	// that has none. Default false.
 	WALOnDataVolume bool `json:"walOnDataVolume,omitempty"`
 
+	// Labels and Annotations are those of the Cluster, for instance for Longhorn's
+	// recurring jobs, for Argo CD's sync waves or for cnpg.io/hibernation. The
+	// standard app.kubernetes.io labels are set beside them. CloudNativePG passes
+	// them on to pods and volumes only if it is told to, in its own settings or by
+	// Spec.InheritedMetadata. Default: none.
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+
 	// Backup says when base backups are taken and for how long they stay.
 	Backup
 	// Mirror says when and how the archive is copied to the other store.
@@ -107,6 +115,8 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 	problems := invalidIf(child(at, "name"), name, validation.IsDNS1123Label(name))
 	problems = append(problems, checkNamespace(child(at, "namespace"), a.Namespace)...)
 	problems = append(problems, checkCluster(child(at, "cluster"), n.cluster)...)
+	problems = append(problems, checkLabels(child(at, "labels"), a.Labels)...)
+	problems = append(problems, checkAnnotations(child(at, "annotations"), a.Annotations)...)
 	problems = append(problems, validateSpec(child(at, "spec"), n, a)...)
 	problems = append(problems, a.Backup.validate(at, storage)...)
 	problems = append(problems, a.Mirror.validate(child(at, "mirror"))...)
@@ -260,7 +270,8 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, n names, args DatabaseAr
 		}
 		store, err := registerObject(ctx, name, object{
 			apiVersion: "barmancloud.cnpg.io/v1", kind: "ObjectStore",
-			namespace: n.namespace, name: name, annotations: annotations, fields: fields,
+			namespace: n.namespace, name: name, component: "object-store", partOf: n.database,
+			annotations: annotations, fields: fields,
 		}, append(opts, pulumi.Parent(d), pulumi.DependsOn(after))...)
 		stores = append(stores, store)
 		return err
@@ -307,7 +318,7 @@ func (d *Database) newScheduledBackup(ctx *pulumi.Context, n names, args Databas
 	}
 	_, err = registerObject(ctx, n.database+"-backup", object{
 		apiVersion: "postgresql.cnpg.io/v1", kind: "ScheduledBackup",
-		namespace: n.namespace, name: n.scheduledBackup(), fields: fields,
+		namespace: n.namespace, name: n.scheduledBackup(), component: "base-backups", partOf: n.database, fields: fields,
 	}, pulumi.Parent(d), pulumi.DependsOn([]pulumi.Resource{cluster}))
 	return err
 }
@@ -341,7 +352,7 @@ func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, st
 	}
 	_, err = registerObject(ctx, n.database+"-mirror", object{
 		apiVersion: "batch/v1", kind: "CronJob",
-		namespace: n.namespace, name: mirrorName(n.cluster), fields: fields,
+		namespace: n.namespace, name: mirrorName(n.cluster), component: "mirror", partOf: n.database, fields: fields,
 	}, pulumi.Parent(d), pulumi.DependsOn([]pulumi.Resource{cluster}))
 	return err
 }

@@ -78,8 +78,7 @@ func TestDatabaseMakesEverythingInOrder(t *testing.T) {
 			"authentik-mirror":              "authentik-postgresql-mirror",
 		} {
 			metadata := mocks.only(t, name).Inputs.Mappable()["metadata"].(map[string]any)
-			delete(metadata, "annotations")
-			assert.Equal(t, map[string]any{"name": kubernetesName, "namespace": "auth"}, metadata)
+			assert.Equal(t, []any{kubernetesName, "auth"}, []any{metadata["name"], metadata["namespace"]})
 		}
 		for _, name := range []string{"authentik-b2-store", "authentik-minio-store", "authentik-cluster", "authentik-backup", "authentik-mirror"} {
 			assertParent(t, mocks.only(t, name), "Database")

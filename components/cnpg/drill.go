@@ -125,7 +125,7 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 
 	cluster, err := drill.register(ctx, object{
 		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
-		namespace: full.Namespace, name: name,
+		namespace: full.Namespace, name: name, component: "drill", partOf: full.Database,
 		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady)},
 	}, drillSpec(full), pulumi.Timeouts(&pulumi.CustomTimeouts{Create: full.Timeout}))
 	if err != nil {
@@ -133,7 +133,7 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 	}
 	_, err = drill.register(ctx, object{
 		apiVersion: "batch/v1", kind: "Job",
-		namespace: full.Namespace, name: name + "-check",
+		namespace: full.Namespace, name: name + "-check", component: "drill", partOf: full.Database,
 	}, drillCheck(name, full), pulumi.DependsOn([]pulumi.Resource{cluster}))
 	if err != nil {
 		return nil, err

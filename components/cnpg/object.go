@@ -31,7 +31,11 @@ const (
 type object struct {
 	apiVersion, kind string
 	namespace, name  string
-	annotations      pulumi.StringMap
+	// component says what the object is for, and partOf whose it is: a database,
+	// or what shares it. They are standard labels.
+	component, partOf string
+	// labels and annotations are more of them.
+	labels, annotations pulumi.StringMap
 	// fields are the object's fields beside metadata, most often its spec.
 	fields kubernetes.UntypedArgs
 }
@@ -42,6 +46,7 @@ func registerObject(ctx *pulumi.Context, name string, o object, opts ...pulumi.R
 	metadata := metav1.ObjectMetaArgs{
 		Name:      pulumi.String(o.name),
 		Namespace: pulumi.String(o.namespace),
+		Labels:    o.allLabels(),
 	}
 	if len(o.annotations) > 0 {
 		metadata.Annotations = o.annotations
@@ -57,6 +62,34 @@ func registerObject(ctx *pulumi.Context, name string, o object, opts ...pulumi.R
 		return nil, fmt.Errorf("%s %s/%s: %w", o.kind, o.namespace, o.name, err)
 	}
 	return resource, nil
+}
+
+// The standard labels of
+// https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/
+//
+// app.kubernetes.io/instance is not one of them: by that label Argo CD can take
+// an object for a part of its own application of that name, and delete what is
+// not in its files.
+// https://argo-cd.readthedocs.io/en/stable/user-guide/resource_tracking/
+const (
+	labelName      = "app.kubernetes.io/name"
+	labelComponent = "app.kubernetes.io/component"
+	labelPartOf    = "app.kubernetes.io/part-of"
+	labelManagedBy = "app.kubernetes.io/managed-by"
+)
+
+// allLabels are the user's and the standard ones. The operator gives none of them
+// to what it makes unless it is told to, so that they restart nothing.
+func (o object) allLabels() pulumi.StringMap {
+	labels := maps.Clone(o.labels)
+	if labels == nil {
+		labels = pulumi.StringMap{}
+	}
+	labels[labelName] = pulumi.String("cnpg-backup")
+	labels[labelComponent] = pulumi.String(o.component)
+	labels[labelPartOf] = pulumi.String(o.partOf)
+	labels[labelManagedBy] = pulumi.String("pulumi")
+	return labels
 }
 
 // typeToken is the object's type as the kubernetes plugin reads it. The plugin

@@ -301,20 +301,20 @@ func (s *Storage) newMinIOBucket(ctx *pulumi.Context, name string) error {
 // handOver puts the key pairs into Bitwarden.
 func (s *Storage) handOver(ctx *pulumi.Context, name string) error {
 	bitwarden := s.args.Bitwarden
-	if err := s.push(ctx, name+"-b2-key", s.B2KeyID, s.B2Key, bitwarden); err != nil {
+	if err := s.push(ctx, name, name+"-b2-key", s.B2KeyID, s.B2Key, bitwarden); err != nil {
 		return err
 	}
 	if bitwarden.MirrorItem == "" {
 		return nil
 	}
-	return s.push(ctx, name+"-b2-mirror-key", s.mirrorKeyID, s.mirrorKey, bitwarden.ofMirror())
+	return s.push(ctx, name, name+"-b2-mirror-key", s.mirrorKeyID, s.mirrorKey, bitwarden.ofMirror())
 }
 
 // push hands one key pair over: a Secret that a PushSecret reads.
-func (s *Storage) push(ctx *pulumi.Context, name string, keyID, key pulumi.StringOutput, bitwarden BitwardenArgs) error {
+func (s *Storage) push(ctx *pulumi.Context, storage, name string, keyID, key pulumi.StringOutput, bitwarden BitwardenArgs) error {
 	secret, err := registerObject(ctx, name, object{
 		apiVersion: "v1", kind: "Secret",
-		namespace: bitwarden.Namespace, name: name,
+		namespace: bitwarden.Namespace, name: name, component: "credentials", partOf: storage,
 		fields: kubernetes.UntypedArgs{
 			"type": "Opaque",
 			// Not stringData, which does not work well with server-side apply:
@@ -336,7 +336,7 @@ func (s *Storage) push(ctx *pulumi.Context, name string, keyID, key pulumi.Strin
 	}
 	push, err := registerObject(ctx, name+"-push", object{
 		apiVersion: "external-secrets.io/v1alpha1", kind: "PushSecret",
-		namespace: bitwarden.Namespace, name: name,
+		namespace: bitwarden.Namespace, name: name, component: "credentials", partOf: storage,
 		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady), keyAnnotation: fingerprint(keyID)},
 		fields:      kubernetes.UntypedArgs{"spec": bitwarden.pushSecretSpec(name)},
 	}, append(wait, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{secret}))...)

@@ -29,6 +29,8 @@ const adoptedDatabase = `
   cluster: authentik-postgresql
   schedule: "0 0 2 * * 0"
   walOnDataVolume: true
+  labels: {recurring-job.longhorn.io/source: enabled}
+  annotations: {argocd.argoproj.io/sync-wave: "-5", cnpg.io/hibernation: "off"}
   spec:
     instances: 1
     imageName: ghcr.io/cloudnative-pg/postgresql:17.7
@@ -78,6 +80,7 @@ func (s *suite) testAdopt(t *testing.T) {
 	// The operator restarts a pod whose spec is no longer what it would make.
 	s.remake(t, "adopted", "authentik-postgresql-1")
 	after := s.waitForPod(t, "adopted", "authentik-postgresql-1", before.uid)
+	assert.NotContains(t, after.labels, "recurring-job.longhorn.io/source", "the Cluster's labels are its own")
 	assert.JSONEq(t, before.spec, after.spec, "the operator would make the same pod again, so it restarts none")
 }
 
@@ -147,7 +150,10 @@ func isEntryOf(name string, object *unstructured.Unstructured) bool {
 }
 
 // pod is the part of a pod that the operator compares.
-type pod struct{ uid, spec string }
+type pod struct {
+	uid, spec string
+	labels    map[string]string
+}
 
 // waitForPod waits for a pod that is not the old one.
 func (s *suite) waitForPod(t *testing.T, namespace, name, old string) pod {
@@ -158,7 +164,7 @@ func (s *suite) waitForPod(t *testing.T, namespace, name, old string) pod {
 		if err != nil || string(object.GetUID()) == old {
 			return false
 		}
-		found = pod{uid: string(object.GetUID()), spec: object.GetAnnotations()["cnpg.io/podSpec"]}
+		found = pod{uid: string(object.GetUID()), spec: object.GetAnnotations()["cnpg.io/podSpec"], labels: object.GetLabels()}
 		return found.spec != ""
 	}, reconciled, poll, "the operator makes no pod %s", name)
 	return found

@@ -156,7 +156,8 @@ func forOthers(object *unstructured.Unstructured, protected bool) {
 		annotations["kustomize.toolkit.fluxcd.io/prune"] = "disabled"
 	}
 	for key, value := range object.GetAnnotations() {
-		if !strings.HasPrefix(key, "pulumi.com/") {
+		// The fingerprint is that of a key that the sandbox has made up.
+		if !strings.HasPrefix(key, "pulumi.com/") && key != "cnpg-backup/key" {
 			annotations[key] = value
 		}
 	}
@@ -164,6 +165,7 @@ func forOthers(object *unstructured.Unstructured, protected bool) {
 	if len(annotations) == 0 {
 		unstructured.RemoveNestedField(object.Object, "metadata", "annotations")
 	}
+	unstructured.RemoveNestedField(object.Object, "metadata", "labels", "app.kubernetes.io/managed-by")
 }
 
 func writeManifest(file string, fields map[string]any) error {
