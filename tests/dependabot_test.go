@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -52,6 +53,11 @@ func TestDependabotKnowsEveryModule(t *testing.T) {
 		watched[update.Ecosystem] = append(watched[update.Ecosystem], folders...)
 	}
 
-	assert.ElementsMatch(t, modules(t), watched["gomod"])
+	for _, module := range modules(t) {
+		assert.True(t, slices.ContainsFunc(watched["gomod"], func(pattern string) bool {
+			matches, err := path.Match(pattern, module)
+			return err == nil && matches
+		}), "nobody watches %s", module)
+	}
 	assert.Equal(t, []string{"/"}, watched["github-actions"])
 }

@@ -13,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
 )
 
 const (
@@ -71,7 +73,9 @@ func (s *suite) assertPluginLoaded(t *testing.T, cluster *unstructured.Unstructu
 	require.Len(t, plugins, 1)
 	plugin := plugins[0].(map[string]any)
 	assert.Equal(t, "barman-cloud.cloudnative-pg.io", plugin["name"])
-	assert.Equal(t, "0.14.0", plugin["version"])
+	version, err := tools.BarmanCloudPlugin().Version()
+	require.NoError(t, err)
+	assert.Equal(t, version, plugin["version"])
 }
 
 // assertFirstJob wants the job that makes the first instance; a recovery has the

@@ -24,6 +24,7 @@ import (
 type programs struct {
 	etcd, apiServer, operator, plugin string
 	operatorSource, pluginSource      string
+	operatorVersion                   string
 }
 
 func build(ctx context.Context, progress io.Writer) (programs, error) {
@@ -31,7 +32,7 @@ func build(ctx context.Context, progress io.Writer) (programs, error) {
 	err := tools.BuildAll(ctx, progress, []tools.Wanted{
 		{Tool: tools.Etcd(), Binary: &p.etcd},
 		{Tool: tools.KubeAPIServer(), Binary: &p.apiServer},
-		{Tool: tools.CloudNativePG(), Binary: &p.operator, Source: &p.operatorSource},
+		{Tool: tools.CloudNativePG(), Binary: &p.operator, Source: &p.operatorSource, Version: &p.operatorVersion},
 		{Tool: tools.BarmanCloudPlugin(), Binary: &p.plugin, Source: &p.pluginSource},
 	})
 	return p, err

@@ -103,7 +103,7 @@ func (c *ControlPlane) operator(port int) (process.Command, error) {
 		Env: []string{
 			"KUBECONFIG=" + kubeconfig,
 			"OPERATOR_NAMESPACE=" + operatorNamespace,
-			"OPERATOR_IMAGE_NAME=ghcr.io/cloudnative-pg/cloudnative-pg:1.30.0",
+			"OPERATOR_IMAGE_NAME=ghcr.io/cloudnative-pg/cloudnative-pg:" + c.programs.operatorVersion,
 			"MONITORING_QUERIES_CONFIGMAP=" + monitoringQueries,
 			"WEBHOOK_CERT_DIR=" + filepath.Dir(cert),
 			"PLUGIN_SOCKET_DIR=" + c.plugins(),

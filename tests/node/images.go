@@ -65,14 +65,17 @@ func buildRoot(ctx context.Context, progress io.Writer) (rootfs, error) {
 	return rootfs{archive: archive, postgres: postgres}, nil
 }
 
-// The names of the images that the node has.
+// The names of the images that the node has, beside those of the operators.
 const (
-	operatorImage = "localhost/cloudnative-pg:1.30.0"
-	pluginImage   = "localhost/plugin-barman-cloud:0.14.0"
-	sidecarImage  = "localhost/plugin-barman-cloud-sidecar:0.14.0"
-	rcloneImage   = "localhost/rclone:1.60.1"
-	pauseImage    = "localhost/pause:1.0.0"
+	rcloneImage = "localhost/rclone:1.60.1"
+	pauseImage  = "localhost/pause:1.0.0"
 )
+
+func (p programs) operatorImage() string { return "localhost/cloudnative-pg:" + p.operatorVersion }
+func (p programs) pluginImage() string   { return "localhost/plugin-barman-cloud:" + p.pluginVersion }
+func (p programs) sidecarImage() string {
+	return "localhost/plugin-barman-cloud-sidecar:" + p.pluginVersion
+}
 
 // image is what the shared file system is named once more, with a program.
 type image struct {
@@ -92,11 +95,11 @@ func (p programs) images() []image {
 			"PATH=/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
 		}},
 		{
-			name: operatorImage, user: "65532:65532", command: []string{"/manager"},
+			name: p.operatorImage(), user: "65532:65532", command: []string{"/manager"},
 			programs: map[string]string{"manager": p.operator, "operator/manager_amd64": p.operator},
 		},
-		{name: pluginImage, user: "10001:10001", command: []string{"/manager"}, programs: map[string]string{"manager": p.plugin}},
-		{name: sidecarImage, user: "26:26", command: []string{"/manager"}, programs: map[string]string{"manager": p.plugin}},
+		{name: p.pluginImage(), user: "10001:10001", command: []string{"/manager"}, programs: map[string]string{"manager": p.plugin}},
+		{name: p.sidecarImage(), user: "26:26", command: []string{"/manager"}, programs: map[string]string{"manager": p.plugin}},
 	}
 }
 

@@ -100,7 +100,7 @@ func (n *Node) PostgresImage() string { return "localhost/postgresql:" + n.progr
 func (n *Node) CopyImage() string { return rcloneImage }
 
 // PruneImage has barman's tools.
-func (n *Node) PruneImage() string { return sidecarImage }
+func (n *Node) PruneImage() string { return n.programs.sidecarImage() }
 
 // Tails writes the end of every process's log.
 func (n *Node) Tails(w io.Writer, lines int) {

@@ -31,7 +31,7 @@ func (n *Node) installOperators(ctx context.Context) error {
 		return err
 	}
 	for _, manifest := range []string{
-		filepath.Join(n.programs.operatorSource, "releases", "cnpg-1.30.0.yaml"),
+		filepath.Join(n.programs.operatorSource, "releases", "cnpg-"+n.programs.operatorVersion+".yaml"),
 		filepath.Join(n.programs.pluginSource, "manifest.yaml"),
 	} {
 		objects, err := controlplane.ReadManifests(manifest)
@@ -42,7 +42,7 @@ func (n *Node) installOperators(ctx context.Context) error {
 			if object.GroupVersionKind().Group == "cert-manager.io" {
 				continue
 			}
-			if err := localise(object); err != nil {
+			if err := n.programs.localise(object); err != nil {
 				return err
 			}
 			if err := n.client.Apply(ctx, object); err != nil {
@@ -103,10 +103,10 @@ func (n *Node) installPluginCertificates(ctx context.Context) error {
 
 // localise makes an object of an operator's manifest use the node's images. The
 // operator's limit of a tenth of a CPU goes: here it shares few with everything.
-func localise(object *unstructured.Unstructured) error {
+func (p programs) localise(object *unstructured.Unstructured) error {
 	switch {
 	case object.GetKind() == "Secret" && strings.HasPrefix(object.GetName(), "plugin-barman-cloud-"):
-		image := base64.StdEncoding.EncodeToString([]byte(sidecarImage))
+		image := base64.StdEncoding.EncodeToString([]byte(p.sidecarImage()))
 		return unstructured.SetNestedField(object.Object, image, "data", "SIDECAR_IMAGE")
 	case object.GetKind() != "Deployment":
 		return nil
@@ -118,12 +118,12 @@ func localise(object *unstructured.Unstructured) error {
 	container := containers[0].(map[string]any)
 	delete(container, "resources")
 	container["imagePullPolicy"] = "IfNotPresent"
-	container["image"] = pluginImage
+	container["image"] = p.pluginImage()
 	if object.GetName() == "cnpg-controller-manager" {
-		container["image"] = operatorImage
+		container["image"] = p.operatorImage()
 		for _, variable := range container["env"].([]any) {
 			if variable := variable.(map[string]any); variable["name"] == "OPERATOR_IMAGE_NAME" {
-				variable["value"] = operatorImage
+				variable["value"] = p.operatorImage()
 			}
 		}
 	}

@@ -13,8 +13,9 @@ import (
 type programs struct {
 	etcd, apiServer, controllerManager, scheduler, kubelet, proxy, dns string
 
-	operator, plugin             string
-	operatorSource, pluginSource string
+	operator, plugin               string
+	operatorSource, pluginSource   string
+	operatorVersion, pluginVersion string
 
 	root rootfs
 }
@@ -42,8 +43,8 @@ func build(ctx context.Context, progress io.Writer) (programs, error) {
 		{Tool: tools.Kubelet(), Binary: &p.kubelet},
 		{Tool: tools.KubeProxy(), Binary: &p.proxy},
 		{Tool: tools.CoreDNS(), Binary: &p.dns},
-		{Tool: tools.CloudNativePG(), Binary: &p.operator, Source: &p.operatorSource},
-		{Tool: tools.BarmanCloudPlugin(), Binary: &p.plugin, Source: &p.pluginSource},
+		{Tool: tools.CloudNativePG(), Binary: &p.operator, Source: &p.operatorSource, Version: &p.operatorVersion},
+		{Tool: tools.BarmanCloudPlugin(), Binary: &p.plugin, Source: &p.pluginSource, Version: &p.pluginVersion},
 	})
 	if err != nil {
 		return programs{}, err

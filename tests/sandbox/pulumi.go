@@ -18,20 +18,21 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
 )
 
-// oldestPulumi is the oldest installed Pulumi that is taken: the release that
-// is built otherwise.
-const oldestPulumi = "3.256.0"
-
-// findPulumi returns the path of an installed Pulumi that is new enough, or of
-// one that it builds.
+// findPulumi returns the path of an installed Pulumi that is no older than the
+// one that it builds otherwise.
 func findPulumi(ctx context.Context, progress io.Writer) (string, error) {
-	if installed, err := exec.LookPath("pulumi"); err == nil && newEnough(ctx, installed) {
+	pinned, err := tools.Pulumi().Version()
+	if err != nil {
+		return "", err
+	}
+	if installed, err := exec.LookPath("pulumi"); err == nil && newEnough(ctx, installed, pinned) {
 		return installed, nil
 	}
 	return tools.Pulumi().Build(ctx, progress)
 }
 
-func newEnough(ctx context.Context, pulumi string) bool {
+// newEnough says whether a Pulumi is of the release or a later one of Pulumi 3.
+func newEnough(ctx context.Context, pulumi, release string) bool {
 	cmd := exec.CommandContext(ctx, pulumi, "version")
 	cmd.Env = append(os.Environ(), "PULUMI_SKIP_UPDATE_CHECK=true")
 	printed, err := cmd.Output()
@@ -39,7 +40,7 @@ func newEnough(ctx context.Context, pulumi string) bool {
 		return false
 	}
 	version, err := semver.ParseTolerant(strings.TrimSpace(string(printed)))
-	return err == nil && version.Major == 3 && version.GTE(semver.MustParse(oldestPulumi))
+	return err == nil && version.Major == 3 && version.GTE(semver.MustParse(release))
 }
 
 // withoutPulumi leaves out what a user has set for Pulumi: a sandbox has its

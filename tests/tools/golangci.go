@@ -6,6 +6,6 @@ func GolangciLint() Tool {
 		Name:    "golangci-lint",
 		Module:  "golangci-lint",
 		Package: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint",
-		LDFlags: "-X main.version=2.12.2",
+		LDFlags: func(version string) string { return "-X main.version=" + version },
 	}
 }

@@ -1,8 +1,6 @@
 package tools
 
-// kubernetesVersion is what the programs say they are. It is the version that
-// kubernetes/go.mod pins; a program built without it calls itself v0.0.0.
-const kubernetesVersion = "1.34.4"
+import "strings"
 
 // KubeAPIServer is Kubernetes' API server.
 func KubeAPIServer() Tool { return kubernetes("kube-apiserver") }
@@ -20,12 +18,18 @@ func Kubelet() Tool { return kubernetes("kubelet") }
 func KubeProxy() Tool { return kubernetes("kube-proxy") }
 
 func kubernetes(command string) Tool {
-	const version = "-X k8s.io/component-base/version."
 	return Tool{
 		Name:    command,
 		Module:  "kubernetes",
 		Package: "k8s.io/kubernetes/cmd/" + command,
-		LDFlags: version + "gitVersion=v" + kubernetesVersion + " " +
-			version + "gitMajor=1 " + version + "gitMinor=34",
+		LDFlags: kubernetesVersion,
 	}
+}
+
+// kubernetesVersion has a program say its version; built without it, it calls
+// itself v0.0.0.
+func kubernetesVersion(version string) string {
+	const set = "-X k8s.io/component-base/version."
+	numbers := strings.Split(version, ".")
+	return set + "gitVersion=v" + version + " " + set + "gitMajor=" + numbers[0] + " " + set + "gitMinor=" + numbers[1]
 }

@@ -7,6 +7,8 @@ func Pulumi() Tool {
 		Name:    "pulumi",
 		Module:  "pulumi",
 		Package: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
-		LDFlags: "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=3.256.0",
+		LDFlags: func(version string) string {
+			return "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=" + version
+		},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -17,7 +18,8 @@ func (t Tool) Source(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", "list", "-f", "{{.Module.Dir}}", t.Package)
+	// With -find Go downloads this module only, not what it imports.
+	cmd := exec.CommandContext(ctx, "go", "list", "-find", "-f", "{{.Module.Dir}}", t.Package)
 	cmd.Dir = filepath.Join(here, t.Module)
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	out, err := cmd.Output()
@@ -29,3 +31,30 @@ func (t Tool) Source(ctx context.Context) (string, error) {
 	}
 	return strings.TrimSpace(string(out)), nil
 }
+
+// Version is the release of the program, "1.30.0": that of the module that has
+// its package, as the tool's go.mod pins it.
+func (t Tool) Version() (string, error) {
+	here, err := folder()
+	if err != nil {
+		return "", err
+	}
+	pins, err := os.ReadFile(filepath.Join(here, t.Module, "go.mod"))
+	if err != nil {
+		return "", fmt.Errorf("version of %s: %w", t.Name, err)
+	}
+	version, longest := "", ""
+	for _, pin := range required.FindAllStringSubmatch(string(pins), -1) {
+		if strings.HasPrefix(t.Package+"/", pin[1]+"/") && len(pin[1]) > len(longest) {
+			longest, version = pin[1], pin[2]
+		}
+	}
+	if version == "" {
+		return "", fmt.Errorf("version of %s: %s/go.mod requires no module with the package %s", t.Name, t.Module, t.Package)
+	}
+	return version, nil
+}
+
+// required finds the modules that a go.mod requires, and their versions. Nothing
+// but Go's own packages is imported here, so that "make up" begins at once.
+var required = regexp.MustCompile(`(?m)^(?:require)?\s+(\S+)\s+v(\S+)`)

@@ -30,8 +30,9 @@ type Tool struct {
 	Module string
 	// Package is the import path of the program's main package.
 	Package string
-	// LDFlags are handed to the linker, for instance to set a version.
-	LDFlags string
+	// LDFlags are handed to the linker, for instance to set the version, which
+	// they are told. Default: none.
+	LDFlags func(version string) string
 }
 
 // Build returns the path of the tool's binary and compiles it first when it is
@@ -44,7 +45,11 @@ func (t Tool) Build(ctx context.Context, progress io.Writer) (string, error) {
 		return "", err
 	}
 	module := filepath.Join(here, t.Module)
-	key, err := t.key(module)
+	flags, err := t.linkerFlags()
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", t.Name, err)
+	}
+	key, err := t.key(module, flags)
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", t.Name, err)
 	}
@@ -61,17 +66,17 @@ func (t Tool) Build(ctx context.Context, progress io.Writer) (string, error) {
 	if _, err := os.Stat(binary); err == nil {
 		return binary, nil
 	}
-	if err := t.compile(ctx, progress, module, binary); err != nil {
+	if err := t.compile(ctx, progress, module, flags, binary); err != nil {
 		return "", fmt.Errorf("build %s from %s: %w", t.Name, t.Package, err)
 	}
 	return binary, nil
 }
 
 // Wanted is a tool, and where to put the path of its binary and, unless nil,
-// that of its module's source.
+// that of its module's source and its version.
 type Wanted struct {
-	Tool           Tool
-	Binary, Source *string
+	Tool                    Tool
+	Binary, Source, Version *string
 }
 
 // BuildAll builds tools one after the other, or finds them.
@@ -81,11 +86,15 @@ func BuildAll(ctx context.Context, progress io.Writer, all []Wanted) error {
 		if *wanted.Binary, err = wanted.Tool.Build(ctx, progress); err != nil {
 			return err
 		}
-		if wanted.Source == nil {
-			continue
+		if wanted.Source != nil {
+			if *wanted.Source, err = wanted.Tool.Source(ctx); err != nil {
+				return err
+			}
 		}
-		if *wanted.Source, err = wanted.Tool.Source(ctx); err != nil {
-			return err
+		if wanted.Version != nil {
+			if *wanted.Version, err = wanted.Tool.Version(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -100,8 +109,19 @@ func folder() (string, error) {
 	return filepath.Dir(file), nil
 }
 
+func (t Tool) linkerFlags() (string, error) {
+	if t.LDFlags == nil {
+		return "", nil
+	}
+	version, err := t.Version()
+	if err != nil {
+		return "", err
+	}
+	return t.LDFlags(version), nil
+}
+
 // key changes whenever the binary would.
-func (t Tool) key(module string) (string, error) {
+func (t Tool) key(module, flags string) (string, error) {
 	sum := sha256.New()
 	files, err := filepath.Glob(filepath.Join(module, "*.go"))
 	if err != nil {
@@ -114,7 +134,7 @@ func (t Tool) key(module string) (string, error) {
 		}
 		sum.Write(content)
 	}
-	fmt.Fprintln(sum, t.Package, t.LDFlags, runtime.Version())
+	fmt.Fprintln(sum, t.Package, flags, runtime.Version())
 	return hex.EncodeToString(sum.Sum(nil))[:12], nil
 }
 
@@ -144,11 +164,11 @@ func lock(ctx context.Context, name string) (func(), error) {
 
 // compile builds the tool under another name first, so that the binary is whole
 // when it is there.
-func (t Tool) compile(ctx context.Context, progress io.Writer, module, binary string) error {
+func (t Tool) compile(ctx context.Context, progress io.Writer, module, flags, binary string) error {
 	fmt.Fprintf(progress, "Building %s from its Go module. It is kept for the next time.\n", t.Name)
 	partial := binary + ".partial"
 	defer func() { _ = os.Remove(partial) }()
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags", "-s -w "+t.LDFlags, "-o", partial, t.Package)
+	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags", "-s -w "+flags, "-o", partial, t.Package)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-buildvcs=false")
 	if err := Compile(progress, t.Name, cmd); err != nil {

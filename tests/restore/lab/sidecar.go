@@ -34,7 +34,7 @@ type Folder struct {
 
 // Sidecar does for one instance what the plugin's sidecar does: archive WAL,
 // take base backups, restore. The sequence of calls follows internal/cnpgi of
-// github.com/cloudnative-pg/plugin-barman-cloud 0.14.0; the arguments of the
+// github.com/cloudnative-pg/plugin-barman-cloud v0.14.0; the arguments of the
 // programs come from the library that it uses.
 type Sidecar struct {
 	instance *Instance
