@@ -16,6 +16,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools/debian"
 )
 
 // rootScript makes the file system that all images share.
@@ -47,7 +49,11 @@ func buildRoot(ctx context.Context, progress io.Writer) (rootfs, error) {
 		}
 		start := time.Now()
 		fmt.Fprintln(progress, "Putting the images' file system together from Debian packages; this takes some minutes.")
-		cmd := exec.CommandContext(ctx, "sh", "-c", rootScript, "root", archive+".partial", release)
+		site, err := debian.Site(ctx)
+		if err != nil {
+			return rootfs{}, err
+		}
+		cmd := exec.CommandContext(ctx, "sh", "-c", rootScript, "root", archive+".partial", release, site)
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return rootfs{}, fmt.Errorf("make the images' file system: %w\n%s", err, output)
 		}

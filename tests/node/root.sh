@@ -1,5 +1,6 @@
 # Makes the file system of all images: PostgreSQL, barman's tools for S3, rclone.
-# $1 is the tar file to write, $2 the file for PostgreSQL's release.
+# $1 is the tar file to write, $2 the file for PostgreSQL's release, $3 the mirror
+# of Debian that the machine uses.
 #
 # Debian 13 has newer tools than 12, nearer to those of the published images.
 # User and group of PostgreSQL are 26, as CloudNativePG wants; group 26 is the
@@ -18,4 +19,4 @@ exec mmdebstrap --quiet --mode=root --variant=minbase --format=tar \
 	--customize-hook='chown -R 26:26 "$1/var/lib/postgresql" "$1/var/run/postgresql"' \
 	--customize-hook='rm -rf "$1/var/cache/apt" "$1/var/lib/apt/lists"' \
 	--customize-hook='chroot "$1" dpkg-query --show --showformat="\${source:Upstream-Version}-" postgresql-17 >"$POSTGRES_RELEASE"' \
-	trixie "$1" "deb http://deb.debian.org/debian trixie main"
+	trixie "$1" "deb $3 trixie main"

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools/debian"
 )
 
 // postgresBin is where Debian keeps the server's programs.
@@ -40,7 +42,11 @@ func downloadBarman(ctx context.Context, progress io.Writer, dir string) (string
 		}
 	}
 	sources := filepath.Join(dir, "sources.list")
-	const line = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n"
+	site, err := debian.Site(ctx)
+	if err != nil {
+		return "", err
+	}
+	line := "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] " + site + " trixie main\n"
 	if err := os.WriteFile(sources, []byte(line), 0o644); err != nil {
 		return "", err
 	}
