@@ -127,7 +127,7 @@ func (a BitwardenArgs) ofMirror() BitwardenArgs {
 
 func (a BitwardenArgs) validate(at *field.Path) field.ErrorList {
 	problems := checkObjectName(at.Child("store"), a.Store,
-		"no credentials: the ClusterSecretStore that reaches Bitwarden")
+		"the ClusterSecretStore through which External Secrets reads Bitwarden")
 	problems = append(problems, checkOneOf(at.Child("provider"), a.Provider, SecretsManager, Webhook)...)
 	problems = append(problems, checkOneOf(at.Child("layout"), a.Layout, OneItem, TwoItems, Property)...)
 	problems = append(problems, a.validateItems(at)...)
@@ -162,7 +162,7 @@ func (a BitwardenArgs) validateItems(at *field.Path) field.ErrorList {
 	for _, name := range []string{"item", "keyIdItem", "secretKeyItem", "mirrorItem"} {
 		if item, used := items[name]; used && item == "" {
 			problems = append(problems, field.Required(at.Child(name),
-				fmt.Sprintf("no credentials: the layout %s reads this item", a.Layout)))
+				fmt.Sprintf("the item in Bitwarden that the layout %s reads", a.Layout)))
 		} else if used && *a.HandOver && uuid.Validate(item) == nil {
 			problems = append(problems, field.Invalid(at.Child(name), item,
 				"an item is written by its name: give the name, or set handOver: false"))

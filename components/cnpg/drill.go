@@ -33,7 +33,7 @@ type DrillArgs struct {
 	// called app.
 	Spec cnpgv1.ClusterSpec `json:"spec"`
 	// Query is SQL that the application's user runs in the restored database,
-	// best one that tells how recent its data is. The drill fails when it does.
+	// best one that shows how recent its data is. The drill fails when it does.
 	// Default: none; that the database answers is always checked.
 	Query string `json:"query,omitempty"`
 	// Timeout is for how long to wait until the database is restored. Default 2h.
@@ -95,7 +95,7 @@ type Drill struct {
 
 	// ClusterName is the throw-away Cluster.
 	ClusterName pulumi.StringOutput `pulumi:"clusterName"`
-	// Source and ServerName tell which backups were restored.
+	// Source and ServerName say which backups were restored.
 	Source     pulumi.StringOutput `pulumi:"source"`
 	ServerName pulumi.StringOutput `pulumi:"serverName"`
 	// CheckJob is the Job whose log reports the point that was restored.

@@ -14,7 +14,7 @@ import (
 
 // Recovery says from what a cluster begins its life instead of an empty
 // database. It only counts when the Cluster is created: leave it in place
-// afterwards, it tells where this life came from, and raise Generation before
+// afterwards, it says where this life came from, and raise Generation before
 // the Cluster is ever created anew.
 type Recovery struct {
 	// Source is the store to restore from: b2 or minio. Required.

@@ -115,7 +115,7 @@ func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
 	problems = append(problems, a.Bitwarden.validate(child(at, "bitwarden"))...)
 	if a.B2.AdoptKey != "" && a.Bitwarden.HandOver != nil && *a.Bitwarden.HandOver {
 		problems = append(problems, field.Forbidden(child(at, "bitwarden").Child("handOver"),
-			"B2 does not tell the secret of an adopted key: put the key pair into Bitwarden yourself and leave handOver out"))
+			"B2 does not reveal the secret half of an adopted key: put the key pair into Bitwarden yourself and leave handOver out"))
 	}
 	return problems
 }
@@ -144,7 +144,7 @@ func (a B2Args) validate(at *field.Path) field.ErrorList {
 	for i, key := range a.Keys {
 		if !regexp.MustCompile(`^[A-Za-z0-9-]{1,100}$`).MatchString(key) {
 			problems = append(problems, field.Invalid(at.Child("keys").Index(i), key,
-				"B2 wants 1 to 100 letters, digits and hyphens"))
+				"B2 accepts 1 to 100 letters, digits and hyphens"))
 		}
 		if seen[key] {
 			problems = append(problems, field.Duplicate(at.Child("keys").Index(i), key))
@@ -176,7 +176,7 @@ func (a MinIOArgs) validate(at *field.Path) field.ErrorList {
 	}
 	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA)...)
 	return append(problems, checkObjectName(at.Child("secret"), a.Secret,
-		"no credentials: the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the MinIO user")...)
+		"the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the MinIO user")...)
 }
 
 // Storage is an environment's two buckets and the key to the one at B2, made
@@ -189,7 +189,7 @@ type Storage struct {
 	// B2KeyID is the ID of the application key, a Pulumi secret.
 	B2KeyID pulumi.StringOutput `pulumi:"b2KeyId"`
 	// B2Key is the secret half of the application key, a Pulumi secret; empty
-	// for an adopted key, which B2 does not tell again.
+	// for an adopted key, which B2 does not reveal again.
 	B2Key pulumi.StringOutput `pulumi:"b2Key"`
 	// MinIOBucket is the name of the bucket on the NAS, known once it exists.
 	MinIOBucket pulumi.StringOutput `pulumi:"minioBucket"`

@@ -149,7 +149,7 @@ func checkB2Bucket(at *field.Path, bucket string) field.ErrorList {
 	case bucket == "":
 		return field.ErrorList{field.Required(at, "the name of the B2 bucket")}
 	case !regexp.MustCompile(`^[A-Za-z0-9-]{6,63}$`).MatchString(bucket):
-		return field.ErrorList{field.Invalid(at, bucket, "B2 wants 6 to 63 letters, digits and hyphens")}
+		return field.ErrorList{field.Invalid(at, bucket, "B2 accepts 6 to 63 letters, digits and hyphens")}
 	case strings.HasPrefix(strings.ToLower(bucket), "b2-"):
 		return field.ErrorList{field.Invalid(at, bucket, `B2 keeps names that begin with "b2-" for itself`)}
 	}
@@ -166,7 +166,7 @@ func checkMinIOBucket(at *field.Path, bucket string) field.ErrorList {
 		return field.ErrorList{field.Required(at, "the name of the MinIO bucket")}
 	case len(bucket) < 3 || len(bucket) > 63 || !regexp.MustCompile(`^`+label+`(\.`+label+`)*$`).MatchString(bucket):
 		return field.ErrorList{field.Invalid(at, bucket,
-			"MinIO wants 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit")}
+			"MinIO accepts 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit")}
 	case regexp.MustCompile(`^[0-9]+(\.[0-9]+){3}$`).MatchString(bucket):
 		return field.ErrorList{field.Invalid(at, bucket, "MinIO refuses a name that looks like an IP address")}
 	}

@@ -391,11 +391,11 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		},
 		"no MinIO credentials": {
 			map[string]any{"minio.secret": nil},
-			[]string{"minio.secret", "no credentials"},
+			[]string{"minio.secret", "AWS_ACCESS_KEY_ID"},
 		},
 		"no B2 credentials": {
 			map[string]any{"bitwarden": nil},
-			[]string{"bitwarden.store", "no credentials", "bitwarden.item"},
+			[]string{"bitwarden.store", "the ClusterSecretStore", "bitwarden.item"},
 		},
 		"property layout on Secrets Manager": {
 			map[string]any{"bitwarden.layout": "property"},

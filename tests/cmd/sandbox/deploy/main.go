@@ -38,7 +38,7 @@ func main() {
 	switch {
 	case err == nil:
 	case stopped:
-		fmt.Fprintln(os.Stderr, "Stopped. Run the same command again to go on.")
+		fmt.Fprintln(os.Stderr, "Stopped. Run the same command again to continue.")
 		os.Exit(1)
 	case errors.Is(err, errShown):
 		os.Exit(1)
