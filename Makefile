@@ -60,8 +60,8 @@ check: ## Check formatting, vet, lint, tidiness and generated code
 	@for module in $(MODULES); do echo "go mod tidy in $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
 	@echo "generated code"; go -C tests/tools/b2sdk run . -check
 
-fmt: ## Format all Go code
-	gofmt -w .
+fmt: ## Format all Go code as check wants it
+	@go -C tests run ./cmd/lint -fmt $(addprefix ../,$(MODULES))
 
 generate: ## Generate the B2 SDK again from components/b2/schema.json
 	go generate ./components/b2/doc.go

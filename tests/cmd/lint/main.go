@@ -2,11 +2,13 @@
 // runs it in every module folder that it is given:
 //
 //	go -C tests run ./cmd/lint .. .
+//	go -C tests run ./cmd/lint -fmt .. .     # only format, as it wants it
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,7 +21,13 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	format := flag.Bool("fmt", false, "format instead of checking")
+	flag.Parse()
+	arguments := []string{"run", "--allow-serial-runners"}
+	if *format {
+		arguments = []string{"fmt"}
+	}
+	err := run(ctx, arguments, flag.Args())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lint:", err)
@@ -27,7 +35,8 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, modules []string) error {
+// run calls the linter with the arguments in every module.
+func run(ctx context.Context, arguments, modules []string) error {
 	if len(modules) == 0 {
 		return errors.New("give the module folders to lint, for instance \".. .\"")
 	}
@@ -38,15 +47,15 @@ func run(ctx context.Context, modules []string) error {
 	var errs []error
 	for _, module := range modules {
 		fmt.Fprintln(os.Stderr, "golangci-lint in", module)
-		if err := lint(ctx, linter, module); err != nil {
+		if err := lint(ctx, linter, module, arguments); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", module, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func lint(ctx context.Context, linter, module string) error {
-	cmd := exec.CommandContext(ctx, linter, "run", "--allow-serial-runners")
+func lint(ctx context.Context, linter, module string, arguments []string) error {
+	cmd := exec.CommandContext(ctx, linter, arguments...)
 	cmd.Dir = module
 	// The cache remembers the paths of the checkout that filled it; shared by two
 	// of them, the exclusions by path match in one only.
