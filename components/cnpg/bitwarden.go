@@ -1,6 +1,8 @@
 package cnpg
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -92,13 +94,24 @@ func (a BitwardenArgs) withDefaults(handOver bool) BitwardenArgs {
 }
 
 const (
-	// keyAnnotation is the annotation with a key's fingerprint. External Secrets
-	// reads and writes at once when it changes.
+	// keyAnnotation is the annotation with the fingerprint of a key.
 	keyAnnotation = "cnpg-backup/key"
 	// keyWithin is for how long Pulumi waits for External Secrets with a key. A
-	// read or a write takes seconds; the rest is for an operator that restarts.
-	keyWithin = "5m"
+	// read or a write takes seconds, but after failures the operator waits for up
+	// to 7 minutes until it tries again.
+	keyWithin = "8m"
 )
+
+// fingerprint tells one key in one place from another, and nothing about the
+// secret half. It is no secret itself, so that a preview shows where it changes.
+func (a BitwardenArgs) fingerprint(keyID pulumi.StringOutput) pulumi.StringOutput {
+	return pulumi.Unsecret(keyID.ApplyT(func(id string) string {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%q", []string{
+			id, a.Store, string(a.Layout), a.Item, a.KeyIDItem, a.SecretKeyItem,
+		}))
+		return hex.EncodeToString(sum[:6])
+	})).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
+}
 
 // waitForKey has Pulumi make an object anew for another key, as the old object
 // would be ready before External Secrets has looked at it, and explain what is

@@ -76,7 +76,7 @@ func (c *Credentials) bring(ctx *pulumi.Context, name, secret string, from Bitwa
 	annotations := pulumi.StringMap{deletionPropagation: pulumi.String("orphan")}
 	options := []pulumi.ResourceOption{pulumi.Parent(c), pulumi.DependsOn(after)}
 	if storage != nil && *from.HandOver {
-		annotations[waitFor], annotations[keyAnnotation] = pulumi.String(isReady), storage.fingerprint(secret)
+		annotations[waitFor], annotations[keyAnnotation] = pulumi.String(isReady), from.fingerprint(storage.keyIDOf(secret))
 		wait, err := waitForKey(ctx, name+"-"+secret, fmt.Sprintf(
 			"External Secrets has not brought the B2 key from Bitwarden into the Secret %[2]q of namespace %[1]q. "+
 				"Why: kubectl describe externalsecret --namespace %[1]s %[2]s. "+

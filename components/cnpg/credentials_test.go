@@ -1,8 +1,6 @@
 package cnpg
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -201,10 +199,7 @@ func TestAKeyIsAwaitedOnItsWay(t *testing.T) {
 		_, err = NewCredentials(ctx, "auth", &CredentialsArgs{Namespace: "auth", Storage: storage})
 		return err
 	})
-	fingerprint := func(key string) string {
-		sum := sha256.Sum256([]byte("id-of-homelab-b2-key-" + key))
-		return hex.EncodeToString(sum[:])[:12]
-	}
+	fingerprints := map[string][]string{}
 	for name, key := range map[string]string{
 		"homelab-b2-key-push":             "homelab-cnpg-b2",
 		"homelab-b2-mirror-key-push":      "homelab-cnpg-b2-mirror",
@@ -214,14 +209,40 @@ func TestAKeyIsAwaitedOnItsWay(t *testing.T) {
 		object := mocks.only(t, name)
 		annotations := object.Inputs["metadata"].ObjectValue()["annotations"]
 		assert.False(t, annotations.ContainsSecrets(), "%s: a preview shows what changes", name)
-		assert.Equal(t, fingerprint(key), annotations.ObjectValue()["cnpg-backup/key"].StringValue(), name)
+		fingerprints[key] = append(fingerprints[key], annotations.ObjectValue()["cnpg-backup/key"].StringValue())
 		assert.Equal(t, "condition=Ready", annotations.ObjectValue()["pulumi.com/waitFor"].StringValue(), name)
 		options := object.RegisterRPC
 		assert.Equal(t, []string{`metadata.annotations["cnpg-backup/key"]`}, options.GetReplaceOnChanges(), name)
 		assert.True(t, options.GetDeleteBeforeReplace(), name)
-		assert.Equal(t, "5m", options.GetCustomTimeouts().GetCreate(), name)
-		assert.Equal(t, "5m", options.GetCustomTimeouts().GetUpdate(), name)
+		assert.Equal(t, "8m", options.GetCustomTimeouts().GetCreate(), name)
+		assert.Equal(t, "8m", options.GetCustomTimeouts().GetUpdate(), name)
 		assert.Equal(t, []string{name}, options.GetHooks().GetOnError(), name)
+	}
+	one, other := fingerprints["homelab-cnpg-b2"], fingerprints["homelab-cnpg-b2-mirror"]
+	require.Len(t, one, 2)
+	require.Len(t, other, 2)
+	assert.Equal(t, one[0], one[1], "what is written is read")
+	assert.Equal(t, other[0], other[1], "what is written is read")
+	assert.NotEqual(t, one, other)
+}
+
+func TestAFingerprintIsThatOfOneKeyInOnePlace(t *testing.T) {
+	t.Parallel()
+	var outputs seen
+	run(t, false, func(*pulumi.Context) error {
+		for name, args := range map[string]BitwardenArgs{
+			"one": {Item: "b2"}, "the same": {Item: "b2"}, "another item": {Item: "b3"},
+			"another store": {Item: "b2", Store: "other"}, "two items": {KeyIDItem: "b2"},
+		} {
+			outputs.see(name, args.fingerprint(pulumi.String("id").ToStringOutput()))
+		}
+		outputs.see("another key", BitwardenArgs{Item: "b2"}.fingerprint(pulumi.String("di").ToStringOutput()))
+		return nil
+	})
+	values := outputs.all(t)
+	assert.Equal(t, values["one"], values["the same"])
+	for _, other := range []string{"another item", "another store", "two items", "another key"} {
+		assert.NotEqual(t, values["one"], values[other], other)
 	}
 }
 

@@ -1,9 +1,7 @@
 package cnpg
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"regexp"
 	"sync"
@@ -337,7 +335,7 @@ func (s *Storage) push(ctx *pulumi.Context, storage, name string, keyID, key pul
 	push, err := registerObject(ctx, name+"-push", object{
 		apiVersion: "external-secrets.io/v1alpha1", kind: "PushSecret",
 		namespace: bitwarden.Namespace, name: name, component: "credentials", partOf: storage,
-		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady), keyAnnotation: fingerprint(keyID)},
+		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady), keyAnnotation: bitwarden.fingerprint(keyID)},
 		fields:      kubernetes.UntypedArgs{"spec": bitwarden.pushSecretSpec(name)},
 	}, append(wait, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{secret}))...)
 	if err != nil {
@@ -347,12 +345,12 @@ func (s *Storage) push(ctx *pulumi.Context, storage, name string, keyID, key pul
 	return nil
 }
 
-// fingerprint is that of the key that the Secret of the given name holds.
-func (s *Storage) fingerprint(secret string) pulumi.StringOutput {
+// keyIDOf is the ID of the key that the Secret of the given name holds.
+func (s *Storage) keyIDOf(secret string) pulumi.StringOutput {
 	if secret == B2MirrorSecret {
-		return fingerprint(s.mirrorKeyID)
+		return s.mirrorKeyID
 	}
-	return fingerprint(s.B2KeyID)
+	return s.B2KeyID
 }
 
 // claim reserves the folder that a database writes to. Two writers in one
@@ -369,15 +367,6 @@ func (s *Storage) claim(folder, database string) error {
 	}
 	s.writers[folder] = database
 	return nil
-}
-
-// fingerprint tells one key from another, and nothing about the secret half. It
-// is no secret itself, so that a preview shows where it changes.
-func fingerprint(keyID pulumi.StringOutput) pulumi.StringOutput {
-	return pulumi.Unsecret(keyID.ApplyT(func(id string) string {
-		sum := sha256.Sum256([]byte(id))
-		return hex.EncodeToString(sum[:6])
-	})).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
 }
 
 // secretString marks an output as a Pulumi secret.
