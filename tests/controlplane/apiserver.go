@@ -104,6 +104,37 @@ func (c *ControlPlane) apiServerArgs(port int) ([]string, error) {
 	}, nil
 }
 
+// startGarbageCollector runs the one controller that objects with owners need.
+func (c *ControlPlane) startGarbageCollector(ctx context.Context) error {
+	port, err := freePort(ctx)
+	if err != nil {
+		return err
+	}
+	pair, err := c.authority.Issue(pki.Subject{Name: "kube-controller-manager", Hosts: []string{loopback}})
+	if err != nil {
+		return err
+	}
+	cert, key, err := c.writePair("controllers", pair)
+	if err != nil {
+		return err
+	}
+	client, err := c.clientFor("system:kube-controller-manager", "system:masters")
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := c.writeKubeconfig("controllers", client)
+	if err != nil {
+		return err
+	}
+	address := net.JoinHostPort(loopback, strconv.Itoa(port))
+	return c.run(ctx, process.Command{Name: "controllers", Path: c.programs.controllers, Args: []string{
+		"--controllers=garbage-collector-controller", "--leader-elect=false",
+		"--kubeconfig=" + kubeconfig,
+		"--bind-address=" + loopback, "--secure-port=" + strconv.Itoa(port),
+		"--tls-cert-file=" + cert, "--tls-private-key-file=" + key,
+	}}, func(ctx context.Context) error { return c.answers(ctx, "https://"+address+"/healthz") })
+}
+
 // clientFor returns the configuration of a client whose certificate names the
 // user and its groups.
 func (c *ControlPlane) clientFor(user string, groups ...string) (*rest.Config, error) {

@@ -1,7 +1,8 @@
 // Package controlplane runs a Kubernetes control plane without nodes: etcd, the
 // API server, and the operators of CloudNativePG and of its Barman Cloud plugin,
 // each the real program and a child process on loopback. Nothing that it is
-// asked for ever becomes a pod.
+// asked for ever becomes a pod. Of Kubernetes' own controllers there is the
+// garbage collector, for which a foreground deletion waits.
 package controlplane
 
 import (
@@ -66,6 +67,7 @@ func (c *ControlPlane) start(ctx context.Context, progress io.Writer) error {
 	}{
 		{"etcd", c.startEtcd},
 		{"the API server", c.startAPIServer},
+		{"the garbage collector", c.startGarbageCollector},
 		{"the operators' types", c.installTypes},
 		{"the Barman Cloud plugin's operator", c.startPlugin},
 		{"the CloudNativePG operator", c.startOperator},
@@ -85,7 +87,8 @@ func (c *ControlPlane) Admin() *rest.Config { return rest.CopyConfig(c.admin) }
 // Client reads and writes objects as the administrator.
 func (c *ControlPlane) Client() *Client { return c.client }
 
-// Log returns what the named process ("cnpg", "plugin", "apiserver", "etcd")
+// Log returns what the named process ("cnpg", "plugin", "controllers", "apiserver",
+// "etcd")
 // has said.
 func (c *ControlPlane) Log(name string) ([]byte, error) {
 	for _, p := range c.processes {
@@ -93,7 +96,7 @@ func (c *ControlPlane) Log(name string) ([]byte, error) {
 			return p.Log()
 		}
 	}
-	return nil, fmt.Errorf("no process %q: have etcd, apiserver, plugin and cnpg", name)
+	return nil, fmt.Errorf("no process %q: have etcd, apiserver, controllers, plugin and cnpg", name)
 }
 
 // Tails writes the end of every process's log.

@@ -22,9 +22,11 @@ import (
 // programs are the binaries, and the folders of the modules whose manifests
 // belong to them.
 type programs struct {
-	etcd, apiServer, operator, plugin string
-	operatorSource, pluginSource      string
-	operatorVersion                   string
+	etcd, apiServer, controllers, operator, plugin string
+	operatorSource, pluginSource                   string
+	operatorVersion                                string
+	// externalSecrets is built when it is asked for.
+	externalSecrets string
 }
 
 func build(ctx context.Context, progress io.Writer) (programs, error) {
@@ -32,6 +34,7 @@ func build(ctx context.Context, progress io.Writer) (programs, error) {
 	err := tools.BuildAll(ctx, progress, []tools.Wanted{
 		{Tool: tools.Etcd(), Binary: &p.etcd},
 		{Tool: tools.KubeAPIServer(), Binary: &p.apiServer},
+		{Tool: tools.KubeControllerManager(), Binary: &p.controllers},
 		{Tool: tools.CloudNativePG(), Binary: &p.operator, Source: &p.operatorSource, Version: &p.operatorVersion},
 		{Tool: tools.BarmanCloudPlugin(), Binary: &p.plugin, Source: &p.pluginSource},
 	})
@@ -44,6 +47,14 @@ func (c *ControlPlane) installTypes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.installFiles(ctx, files); err != nil {
+		return err
+	}
+	return c.client.Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
+}
+
+// installFiles installs types and waits until they are served.
+func (c *ControlPlane) installFiles(ctx context.Context, files []string) error {
 	var types []*unstructured.Unstructured
 	for _, file := range files {
 		objects, err := ReadManifests(file)
@@ -60,7 +71,7 @@ func (c *ControlPlane) installTypes(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.client.Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
+	return nil
 }
 
 // established waits until the API server serves a type.

@@ -1,0 +1,160 @@
+package controlplane
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+)
+
+// The processes of External Secrets.
+const (
+	ExternalSecretsController = "external-secrets"
+	ExternalSecretsWebhook    = "external-secrets-webhook"
+)
+
+// StartExternalSecrets builds the External Secrets operator if it is not built
+// yet, installs its types and runs its controllers and its webhook.
+func (c *ControlPlane) StartExternalSecrets(ctx context.Context, progress io.Writer) error {
+	var source string
+	err := tools.BuildAll(ctx, progress, []tools.Wanted{
+		{Tool: tools.ExternalSecrets(), Binary: &c.programs.externalSecrets, Source: &source},
+	})
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(source, "config", "crds", "bases", "*external-secrets.io_*.yaml"))
+	if err != nil {
+		return err
+	}
+	if err := c.installFiles(ctx, files); err != nil {
+		return err
+	}
+	if err := c.StartExternalSecretsWebhook(ctx); err != nil {
+		return err
+	}
+	return c.StartExternalSecretsController(ctx)
+}
+
+// StartExternalSecretsController runs the controllers, again if they were
+// stopped.
+func (c *ControlPlane) StartExternalSecretsController(ctx context.Context) error {
+	kubeconfig, err := c.externalSecretsKubeconfig()
+	if err != nil {
+		return err
+	}
+	live, err := c.freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, process.Command{
+		Name: ExternalSecretsController, Path: c.programs.externalSecrets,
+		Args: []string{"--metrics-addr=0", "--live-addr=" + live, "--concurrent=1"},
+		Env:  []string{"KUBECONFIG=" + kubeconfig},
+	}, func(ctx context.Context) error { return c.answers(ctx, "http://"+live+"/healthz") })
+}
+
+// StartExternalSecretsWebhook runs the webhook, again if it was stopped, and
+// registers it.
+func (c *ControlPlane) StartExternalSecretsWebhook(ctx context.Context) error {
+	kubeconfig, err := c.externalSecretsKubeconfig()
+	if err != nil {
+		return err
+	}
+	pair, err := c.authority.Issue(pki.Subject{Name: ExternalSecretsWebhook, Hosts: []string{"localhost", loopback}})
+	if err != nil {
+		return err
+	}
+	certificates := filepath.Join(c.dir, ExternalSecretsWebhook)
+	for name, content := range map[string][]byte{"ca.crt": c.authority.Cert(), "tls.crt": pair.Cert, "tls.key": pair.Key} {
+		if _, err := c.write(filepath.Join(ExternalSecretsWebhook, name), content); err != nil {
+			return err
+		}
+	}
+	port, err := freePort(ctx)
+	if err != nil {
+		return err
+	}
+	health, err := c.freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.run(ctx, process.Command{
+		Name: ExternalSecretsWebhook, Path: c.programs.externalSecrets,
+		Args: []string{
+			"webhook", "--port=" + strconv.Itoa(port), "--cert-dir=" + certificates, "--dns-name=localhost",
+			"--metrics-addr=0", "--healthz-addr=" + health,
+			// It would not begin with a certificate that ends within 90 days.
+			"--lookahead-interval=1h",
+		},
+		Env: []string{"KUBECONFIG=" + kubeconfig},
+	}, func(ctx context.Context) error { return c.answers(ctx, "http://"+health+"/readyz") })
+	if err != nil {
+		return err
+	}
+	return c.client.Apply(ctx, c.externalSecretsWebhooks(port))
+}
+
+// externalSecretsWebhooks are those of the operator's Helm chart, which has them
+// in a template:
+// https://github.com/external-secrets/external-secrets/blob/v0.20.4/deploy/charts/external-secrets/templates/validatingwebhook.yaml
+func (c *ControlPlane) externalSecretsWebhooks(port int) *unstructured.Unstructured {
+	address := "https://" + net.JoinHostPort(loopback, strconv.Itoa(port))
+	var hooks []any
+	for resource, kind := range map[string]string{
+		"secretstores": "secretstore", "clustersecretstores": "clustersecretstore", "externalsecrets": "externalsecret",
+	} {
+		hooks = append(hooks, map[string]any{
+			"name": "validate." + kind + ".external-secrets.io",
+			"rules": []any{map[string]any{
+				"apiGroups": []any{"external-secrets.io"}, "apiVersions": []any{"v1"}, "resources": []any{resource},
+				"operations": []any{"CREATE", "UPDATE", "DELETE"},
+			}},
+			"clientConfig": map[string]any{
+				"url":      address + "/validate-external-secrets-io-v1-" + kind,
+				"caBundle": base64.StdEncoding.EncodeToString(c.authority.Cert()),
+			},
+			"admissionReviewVersions": []any{"v1"}, "sideEffects": "None", "timeoutSeconds": int64(5),
+			"failurePolicy": "Fail",
+		})
+	}
+	return kube.Object("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "", "external-secrets",
+		map[string]any{"webhooks": hooks})
+}
+
+// externalSecretsKubeconfig lets the operator do everything: its role is in a
+// template of the chart, too.
+func (c *ControlPlane) externalSecretsKubeconfig() (string, error) {
+	client, err := c.clientFor("external-secrets", "system:masters")
+	if err != nil {
+		return "", err
+	}
+	return c.writeKubeconfig("external-secrets", client)
+}
+
+// End stops the named process.
+func (c *ControlPlane) End(name string) error {
+	at := slices.IndexFunc(c.processes, func(p *process.Process) bool { return p.Name() == name })
+	if at < 0 {
+		return fmt.Errorf("no process %q", name)
+	}
+	c.processes[at].Stop()
+	c.processes = slices.Delete(c.processes, at, at+1)
+	return nil
+}
+
+func (c *ControlPlane) freeAddress(ctx context.Context) (string, error) {
+	port, err := freePort(ctx)
+	return net.JoinHostPort(loopback, strconv.Itoa(port)), err
+}
