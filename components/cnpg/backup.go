@@ -1,7 +1,12 @@
 package cnpg
 
 import (
+	"fmt"
+	"strconv"
+	"time"
+
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"github.com/robfig/cron"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -96,6 +101,44 @@ func (b Backup) validate(at *field.Path, storage *StorageArgs) field.ErrorList {
 	problems = append(problems, checkRetention(child(at, "retention"), b.Retention)...)
 	problems = append(problems, b.B2.validate(child(at, "b2"), B2, storage)...)
 	return append(problems, b.MinIO.validate(child(at, "minio"), MinIO, storage)...)
+}
+
+// warnRetention is about base backups that are further apart than they are kept.
+// barman always leaves the one that the retention still needs, and no other.
+func (b Backup) warnRetention() []string {
+	gap := longestGap(b.Schedule)
+	var warnings []string
+	for _, at := range []Location{B2, MinIO} {
+		kept := b.options(at).Retention
+		if days, err := strconv.Atoi(retentionDays(kept)); err != nil || days >= gap || b.Suspend {
+			continue
+		}
+		warnings = append(warnings, fmt.Sprintf("retention: %q of %s is shorter than the %d days that can lie between two base backups "+
+			"(schedule %q). Most of the time there is then a single one, and if that is damaged nothing restores. "+
+			"Keep them longer than that, or take them more often.", kept, at, gap, b.Schedule))
+	}
+	return warnings
+}
+
+// longestGap is the most days from one day with a base backup to the next, in
+// eight years, which have leap days.
+func longestGap(schedule string) int {
+	parsed, err := cron.Parse(schedule)
+	if err != nil {
+		return 0
+	}
+	const day = 24 * time.Hour
+	begin := time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)
+	last, longest := time.Time{}, 0
+	for next := parsed.Next(begin); !next.IsZero() && next.Before(begin.AddDate(8, 0, 0)); {
+		today := next.Truncate(day)
+		if !last.IsZero() {
+			longest = max(longest, int(today.Sub(last)/day))
+		}
+		last = today
+		next = parsed.Next(today.Add(day - time.Second)) // the first one of a later day
+	}
+	return longest
 }
 
 // scheduledBackupSpec takes base backups through the plugin. The method has to

@@ -164,6 +164,7 @@ func validateSpec(at *field.Path, n names, args *DatabaseArgs) field.ErrorList {
 		problems = append(problems, field.Invalid(at.Child("instances"), spec.Instances, "expected 1 or more"))
 	}
 	problems = append(problems, checkWrittenZeros(at, args.SpecAsWritten)...)
+	problems = append(problems, checkMemory(at.Child("resources"), spec.Resources)...)
 	problems = append(problems, checkVolume(at.Child("storage"), &spec.StorageConfiguration)...)
 	if spec.WalStorage != nil {
 		problems = append(problems, checkVolume(at.Child("walStorage"), spec.WalStorage)...)

@@ -125,7 +125,7 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 
 // warnings are about arguments that are valid and may yet be regretted.
 func (a *DatabaseArgs) warnings() []string {
-	return warnImage(field.NewPath("spec"), &a.Spec)
+	return append(warnImage(field.NewPath("spec"), &a.Spec), a.Backup.withDefaults().warnRetention()...)
 }
 
 // storageArgs are those of the storage that is used, and what is wrong with the

@@ -123,7 +123,7 @@ func (m Mirror) validate(at *field.Path) field.ErrorList {
 	if m.Schedule != "" {
 		problems = append(problems, checkJobSchedule(at.Child("schedule"), m.Schedule)...)
 	}
-	if m.BandwidthLimit != "" && !regexp.MustCompile(`^[1-9][0-9]*(\.[0-9]+)?[KMG]$`).MatchString(m.BandwidthLimit) {
+	if m.BandwidthLimit != "" && !regexp.MustCompile(`^[1-9][0-9]{0,5}(\.[0-9]{1,3})?[KMG]$`).MatchString(m.BandwidthLimit) {
 		problems = append(problems, field.Invalid(at.Child("bandwidthLimit"), m.BandwidthLimit,
 			`expected bytes a second with K, M or G, for instance "4M"`))
 	}
@@ -141,6 +141,7 @@ func (m Mirror) validate(at *field.Path) field.ErrorList {
 	if m.SourceSecret != "" {
 		problems = append(problems, checkObjectName(at.Child("sourceSecret"), m.SourceSecret, "")...)
 	}
+	problems = append(problems, checkMemory(at.Child("resources"), m.Resources)...)
 	problems = append(problems, checkExactImage(at.Child("copyImage"), m.CopyImage)...)
 	problems = append(problems, checkExactImage(at.Child("pruneImage"), m.PruneImage)...)
 	for name, limit := range map[string]*int32{

@@ -64,6 +64,7 @@ func (o StoreOptions) withDefaults(at Location, retention string) StoreOptions {
 
 func (o StoreOptions) validate(at *field.Path, location Location, storage *StorageArgs) field.ErrorList {
 	problems := checkRetention(at.Child("retention"), o.Retention)
+	problems = append(problems, checkMemory(at.Child("sidecar", "resources"), o.Sidecar.Resources)...)
 	wal, data := at.Child("wal"), at.Child("data")
 	problems = append(problems, checkOneOf(wal.Child("compression"), o.WAL.Compression, none,
 		barmanapi.CompressionTypeBzip2, barmanapi.CompressionTypeGzip, barmanapi.CompressionTypeLz4,

@@ -3,7 +3,9 @@ package cnpg
 import (
 	"encoding/base64"
 	"fmt"
+	"net/url"
 	"regexp"
+	"strings"
 	"sync"
 
 	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
@@ -110,6 +112,10 @@ func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
 	}
 	problems := a.B2.validate(child(at, "b2"))
 	problems = append(problems, a.MinIO.validate(child(at, "minio"))...)
+	if sameServer(a.withDefaults().B2.Endpoint, a.MinIO.Endpoint) {
+		problems = append(problems, field.Invalid(child(at, "minio").Child("endpoint"), a.MinIO.Endpoint,
+			"is where the other copy is, too: what takes the one takes both; give the MinIO server on the NAS"))
+	}
 	problems = append(problems, a.Bitwarden.validate(child(at, "bitwarden"))...)
 	if a.B2.AdoptKey != "" && a.Bitwarden.HandOver != nil && *a.Bitwarden.HandOver {
 		problems = append(problems, field.Forbidden(child(at, "bitwarden").Child("handOver"),
@@ -118,21 +124,42 @@ func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
 	return problems
 }
 
+// directions are what can stand in the middle of a region. The regions themselves
+// are not listed, so that a new one can be used at once.
+const directions = `(north|south)?(east|west)|north|south|central`
+
+// sameServer compares two endpoints by host and port.
+func sameServer(one, other string) bool {
+	host := func(endpoint string) string {
+		parsed, err := url.Parse(endpoint)
+		if err != nil || parsed.Hostname() == "" {
+			return ""
+		}
+		port := parsed.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[parsed.Scheme]
+		}
+		return strings.ToLower(parsed.Hostname()) + ":" + port
+	}
+	return host(one) != "" && host(one) == host(other)
+}
+
 func (a B2Args) validate(at *field.Path) field.ErrorList {
 	problems := checkB2Bucket(at.Child("bucket"), a.Bucket)
 	if a.Region == "" {
 		problems = append(problems, field.Required(at.Child("region"),
 			`the region of the B2 account, for instance "us-west-002"`))
-	} else if !regexp.MustCompile(`^[a-z]+-[a-z]+-[0-9]{3}$`).MatchString(a.Region) {
+	} else if !regexp.MustCompile(`^[a-z]+-(` + directions + `)-[0-9]{3}$`).MatchString(a.Region) {
 		problems = append(problems, field.Invalid(at.Child("region"), a.Region,
-			`expected the form of "us-west-002"`))
+			`expected the form of "us-west-002": a part of the world, a direction in it and a number`))
 	}
 	if a.Endpoint != "" {
 		problems = append(problems, a.validateEndpoint(at.Child("endpoint"))...)
 	}
-	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA)...)
-	if a.UndeleteDays < 0 {
-		problems = append(problems, field.Invalid(at.Child("undeleteDays"), a.UndeleteDays, "expected 1 day or more"))
+	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA, a.Endpoint)...)
+	if a.UndeleteDays < 0 || a.UndeleteDays > mostUnits {
+		problems = append(problems, field.Invalid(at.Child("undeleteDays"), a.UndeleteDays,
+			fmt.Sprintf("expected 1 to %d days", mostUnits)))
 	}
 	if a.AdoptKey != "" && len(a.Keys) > 0 {
 		problems = append(problems, field.Forbidden(at.Child("adoptKey"),
@@ -172,7 +199,7 @@ func (a MinIOArgs) validate(at *field.Path) field.ErrorList {
 	} else {
 		problems = append(problems, checkEndpoint(at.Child("endpoint"), a.Endpoint)...)
 	}
-	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA)...)
+	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA, a.Endpoint)...)
 	return append(problems, checkObjectName(at.Child("secret"), a.Secret,
 		"the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the MinIO user")...)
 }

@@ -3,6 +3,7 @@ package cnpg
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"regexp"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
 	"github.com/robfig/cron"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -106,10 +108,18 @@ func checkSchedule(at *field.Path, schedule string) field.ErrorList {
 	return nil
 }
 
-// checkRetention wants what the plugin accepts for ObjectStore.spec.retentionPolicy.
+// mostUnits is the longest time in days, weeks or months. barman counts back from
+// today, and before the year 1 its calendar ends.
+const mostUnits = 9999
+
+// checkRetention wants what the plugin accepts for ObjectStore.spec.retentionPolicy,
+// and what barman can then count.
 func checkRetention(at *field.Path, retention string) field.ErrorList {
-	if retention == "" || regexp.MustCompile(`^[1-9][0-9]*[dwm]$`).MatchString(retention) {
+	if retention == "" || regexp.MustCompile(`^[1-9][0-9]{0,3}[dwm]$`).MatchString(retention) {
 		return nil
+	}
+	if regexp.MustCompile(`^[1-9][0-9]*[dwm]$`).MatchString(retention) {
+		return field.ErrorList{field.Invalid(at, retention, fmt.Sprintf("expected %d at the most", mostUnits))}
 	}
 	return field.ErrorList{field.Invalid(at, retention,
 		`expected a number above 0 and d, w or m for days, weeks or months, for instance "30d"`)}
@@ -121,10 +131,42 @@ func checkQuantity(at *field.Path, size string) field.ErrorList {
 	if err != nil {
 		return field.ErrorList{field.Invalid(at, size, `is not a size; expected for instance "20Gi"`)}
 	}
-	if parsed.Sign() <= 0 {
+	switch {
+	case parsed.Sign() <= 0:
 		return field.ErrorList{field.Invalid(at, size, `expected a size above zero, for instance "20Gi"`)}
+	case parsed.Cmp(smallestSize) < 0:
+		return field.ErrorList{tooSmall(at, size)}
+	case parsed.Value() == math.MaxInt64: // what larger ones are cut to
+		return field.ErrorList{field.Invalid(at, size, "is more than there is")}
 	}
 	return nil
+}
+
+// smallestSize is a mebibyte: below it somebody has mistaken the unit.
+var smallestSize = resource.MustParse("1Mi")
+
+func tooSmall(at *field.Path, size string) *field.Error {
+	number := strings.TrimRight(size, "mnu")
+	if number == size {
+		return field.Invalid(at, size, `is less than a mebibyte: bytes are counted where no unit is; did you mean "`+size+`Gi"?`)
+	}
+	return field.Invalid(at, size, `is in thousandths of a byte or less, which is what m means; did you mean "`+number+`Mi" or "`+number+`Gi"?`)
+}
+
+// checkMemory finds memory that is given in the unit of CPUs: 512m is half a byte,
+// and nothing starts in that.
+func checkMemory(at *field.Path, resources corev1.ResourceRequirements) field.ErrorList {
+	var problems field.ErrorList
+	for _, list := range []struct {
+		name   string
+		values corev1.ResourceList
+	}{{"requests", resources.Requests}, {"limits", resources.Limits}} {
+		memory, given := list.values[corev1.ResourceMemory]
+		if given && memory.Sign() > 0 && memory.Cmp(smallestSize) < 0 {
+			problems = append(problems, tooSmall(at.Child(list.name, "memory"), memory.String()))
+		}
+	}
+	return problems
 }
 
 // checkEndpoint wants scheme, host and perhaps a port. A path would be taken for
@@ -173,9 +215,14 @@ func checkMinIOBucket(at *field.Path, bucket string) field.ErrorList {
 	return nil
 }
 
-func checkCA(at *field.Path, ca *machineryapi.SecretKeySelector) field.ErrorList {
+// checkCA wants a key in a Secret, for an endpoint with TLS.
+func checkCA(at *field.Path, ca *machineryapi.SecretKeySelector, endpoint string) field.ErrorList {
 	if ca == nil {
 		return nil
+	}
+	if strings.HasPrefix(endpoint, "http://") {
+		return field.ErrorList{field.Forbidden(at,
+			"the endpoint is http://, which has no certificate: make it https://, or leave endpointCA out")}
 	}
 	problems := checkObjectName(at.Child("name"), ca.Name, "the Secret with the CA certificate")
 	if ca.Key == "" {

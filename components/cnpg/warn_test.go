@@ -1,6 +1,7 @@
 package cnpg
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -63,4 +64,38 @@ func TestAWarningStopsNothing(t *testing.T) {
 			return err
 		})
 	})
+}
+
+func TestARetentionShorterThanTheScheduleIsAWarning(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		backup Backup
+		want   []string
+	}{
+		"the defaults":          {Backup{}, nil},
+		"a week, every week":    {Backup{Schedule: "0 0 2 * * 0", Retention: "1w"}, nil},
+		"a day, every hour":     {Backup{Schedule: "0 0 * * * *", Retention: "1d"}, nil},
+		"a day, on Mondays":     {Backup{Schedule: "* * * * * 1", Retention: "6d"}, []string{`"6d" of b2`, "7 days", `"6d" of minio`}},
+		"a month of 31 days":    {Backup{Schedule: "0 0 2 1 * *", Retention: "30d"}, []string{"31 days"}},
+		"a month of barman's":   {Backup{Schedule: "0 0 2 1 * *", Retention: "1m"}, nil},
+		"workdays":              {Backup{Schedule: "0 0 2 * * 1-5", Retention: "2d"}, []string{"3 days"}},
+		"leap days":             {Backup{Schedule: "0 0 2 29 2 *", Retention: "36m"}, []string{"1461 days"}},
+		"one store's own":       {Backup{Retention: "30d", MinIO: StoreOptions{Retention: "2d"}}, []string{`"2d" of minio`}},
+		"no base backups":       {Backup{Retention: "1d", Suspend: true}, nil},
+		"twice on the same day": {Backup{Schedule: "0 0 2,14 * * 0", Retention: "6d"}, []string{"7 days"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			warnings := strings.Join(test.backup.withDefaults().warnRetention(), "\n")
+			if test.want == nil {
+				assert.Empty(t, warnings)
+			}
+			for _, part := range test.want {
+				assert.Contains(t, warnings, part)
+			}
+			if name == "one store's own" {
+				assert.NotContains(t, warnings, "of b2")
+			}
+		})
+	}
 }

@@ -389,6 +389,58 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{database + "b2": map[string]any{"data": map[string]any{"jobs": 0}}},
 			[]string{"databases[0].b2.data.jobs", "1 or more"},
 		},
+		"both copies at one server": {
+			map[string]any{"minio.endpoint": "https://S3.us-west-002.backblazeb2.com:443"},
+			[]string{"minio.endpoint", "what takes the one takes both"},
+		},
+		"both copies at one server of one's own": {
+			map[string]any{"b2.endpoint": "https://nas.example.org:9000"},
+			[]string{"minio.endpoint", "what takes the one takes both"},
+		},
+		"a CA for an endpoint without TLS": {
+			map[string]any{"minio.endpoint": "http://nas.example.org:9000", "minio.endpointCA": map[string]any{"name": "nas", "key": "ca.crt"}},
+			[]string{"minio.endpointCA", "the endpoint is http://"},
+		},
+		"region with a typo": {
+			map[string]any{"b2.region": "us-wset-002"},
+			[]string{"b2.region", `"us-wset-002"`, "a direction in it"},
+		},
+		"more retention than there is time": {
+			map[string]any{database + "retention": "99999999999999999999d"},
+			[]string{"databases[0].retention", "9999 at the most"},
+		},
+		"more undelete days than there is time": {
+			map[string]any{"b2.undeleteDays": 99999999999},
+			[]string{"b2.undeleteDays", "1 to 9999 days"},
+		},
+		"more bandwidth than there is": {
+			map[string]any{database + "mirror": map[string]any{"bandwidthLimit": "99999999999999999999G"}},
+			[]string{"databases[0].mirror.bandwidthLimit"},
+		},
+		"size in milli-bytes": {
+			map[string]any{database + "spec.storage": map[string]any{"size": "5m"}},
+			[]string{"databases[0].spec.storage.size", "thousandths of a byte", `did you mean "5Mi" or "5Gi"?`},
+		},
+		"size in bytes": {
+			map[string]any{database + "spec.walStorage": map[string]any{"size": "20"}},
+			[]string{"databases[0].spec.walStorage.size", "less than a mebibyte", `did you mean "20Gi"?`},
+		},
+		"more size than there is": {
+			map[string]any{database + "spec.storage": map[string]any{"size": "99999999999999999999Gi"}},
+			[]string{"databases[0].spec.storage.size", "more than there is"},
+		},
+		"memory in milli-bytes": {
+			map[string]any{database + "spec.resources": map[string]any{"limits": map[string]any{"memory": "512m"}}},
+			[]string{"databases[0].spec.resources.limits.memory", `did you mean "512Mi" or "512Gi"?`},
+		},
+		"memory of the mirror in milli-bytes": {
+			map[string]any{database + "mirror": map[string]any{"resources": map[string]any{"requests": map[string]any{"memory": "128m"}}}},
+			[]string{"databases[0].mirror.resources.requests.memory"},
+		},
+		"memory of the sidecar in milli-bytes": {
+			map[string]any{database + "b2": map[string]any{"sidecar": map[string]any{"resources": map[string]any{"requests": map[string]any{"memory": "128m"}}}}},
+			[]string{"databases[0].b2.sidecar.resources.requests.memory"},
+		},
 		"no MinIO credentials": {
 			map[string]any{"minio.secret": nil},
 			[]string{"minio.secret", "AWS_ACCESS_KEY_ID"},

@@ -539,6 +539,18 @@ func verdicts() []verdict {
 			why:      "no volume can have it",
 		},
 		{
+			name:     "a volume of milli-bytes",
+			database: "spec: {storage: {size: 5m}}",
+			ours:     "thousandths of a byte",
+			why:      "nobody means five thousandths of a byte, and no volume can have them",
+		},
+		{
+			name:     "memory of milli-bytes",
+			database: "spec: {resources: {requests: {memory: 512m}}}",
+			ours:     "thousandths of a byte",
+			why:      "nothing starts in half a byte",
+		},
+		{
 			name:     "shared buffers beyond the memory",
 			database: "spec: {resources: {requests: {memory: 256Mi}}, postgresql: {parameters: {shared_buffers: 512MB}}}",
 			theirs:   "lower than PostgreSQL `shared_buffers` value",
