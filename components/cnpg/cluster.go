@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/cloudnative-pg/machinery/pkg/image/reference"
@@ -175,6 +176,7 @@ func validateSpec(at *field.Path, n names, args *DatabaseArgs) field.ErrorList {
 	}
 	problems = append(problems, checkOwnedBackup(at.Child("backup"), spec.Backup)...)
 	problems = append(problems, checkOwnedPlugin(at.Child("plugins"), spec.Plugins)...)
+	problems = append(problems, checkReplica(at.Child("replica"), n, spec.ReplicaCluster, args.Recovery != nil)...)
 	problems = append(problems, checkOwnedExternalClusters(at.Child("externalClusters"), n, spec.ExternalClusters)...)
 	return append(problems, checkOwnedBootstrap(at.Child("bootstrap"), spec.Bootstrap, args.Recovery != nil)...)
 }
@@ -297,9 +299,37 @@ func checkOwnedPlugin(at *field.Path, plugins []cnpgv1.PluginConfiguration) fiel
 	return problems
 }
 
+// readFrom is the ObjectStore that an external cluster reads, if it is one of the
+// Barman Cloud plugin.
+func readFrom(cluster cnpgv1.ExternalCluster) string {
+	if plugin := cluster.PluginConfiguration; plugin != nil && plugin.Name == barmanPlugin {
+		return plugin.Parameters["barmanObjectName"]
+	}
+	return ""
+}
+
+// checkReplica wants the recovery that a replica of our backups follows.
+func checkReplica(at *field.Path, n names, replica *cnpgv1.ReplicaClusterConfiguration, recovering bool) field.ErrorList {
+	if replica == nil || recovering || replica.Source != n.recoveryCluster() {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at.Child("source"), replica.Source,
+		"is the external cluster of recovery: say with recovery, beside spec, whose backups the replica follows")}
+}
+
+// warnReplica is about what nobody has tried here.
+func warnReplica(at *field.Path, replica *cnpgv1.ReplicaClusterConfiguration) []string {
+	if replica == nil || replica.Primary == "" && replica.Self == "" && replica.PromotionToken == "" {
+		return nil
+	}
+	return []string{at.Child("replica").String() + ": a distributed topology is handed to CloudNativePG as it is. Nobody has tried it with " +
+		"this project: which copy restores after a switchover between sites has not been seen. Rehearse it before you rely on it."}
+}
+
 func checkOwnedExternalClusters(at *field.Path, n names, clusters []cnpgv1.ExternalCluster) field.ErrorList {
 	var problems field.ErrorList
 	owned := []string{n.externalCluster(B2), n.externalCluster(MinIO), n.recoveryCluster()}
+	stores := []string{n.store(B2), n.store(MinIO), n.recoveryStore()}
 	seen := map[string]bool{}
 	for i, cluster := range clusters {
 		entry := at.Index(i)
@@ -309,6 +339,10 @@ func checkOwnedExternalClusters(at *field.Path, n names, clusters []cnpgv1.Exter
 		case slices.Contains(owned, cluster.Name):
 			problems = append(problems, field.Forbidden(entry.Child("name"),
 				fmt.Sprintf("%q is set up for you; give yours another name", cluster.Name)))
+		case slices.Contains(stores, readFrom(cluster)):
+			problems = append(problems, field.Forbidden(entry, fmt.Sprintf(
+				"ObjectStore %q is this database's, and the external clusters of its backups are set up for you, as %s; remove the entry",
+				readFrom(cluster), strings.Join(owned, ", "))))
 		case seen[cluster.Name]:
 			problems = append(problems, field.Duplicate(entry.Child("name"), cluster.Name))
 		}
@@ -321,14 +355,28 @@ func checkOwnedExternalClusters(at *field.Path, n names, clusters []cnpgv1.Exter
 	return problems
 }
 
+// insteadOf tells what to do in the place of the operator's own recovery.
+func insteadOf(recovery *cnpgv1.BootstrapRecovery) string {
+	const running = "; of a Cluster that runs already leave it out, it is read when the Cluster is created"
+	switch {
+	case recovery.VolumeSnapshots != nil:
+		return "a recovery from volume snapshots is not supported: they are no copy outside of the cluster, and nobody here could try them. " +
+			"Use recovery beside spec; or restore them into a Cluster that is not this project's, " +
+			"and begin with a copy of that one by bootstrap.pg_basebackup" + running
+	case recovery.Backup != nil:
+		return "the recovery is set up for you; use recovery beside spec, with the backup's ID as target.backupID" + running
+	default:
+		return "the recovery is set up for you; use recovery beside spec" + running
+	}
+}
+
 func checkOwnedBootstrap(at *field.Path, bootstrap *cnpgv1.BootstrapConfiguration, recovering bool) field.ErrorList {
 	if bootstrap == nil {
 		return nil
 	}
 	var problems field.ErrorList
 	if bootstrap.Recovery != nil {
-		problems = append(problems, field.Forbidden(at.Child("recovery"),
-			"the recovery is set up for you; use recovery beside spec"))
+		problems = append(problems, field.Forbidden(at.Child("recovery"), insteadOf(bootstrap.Recovery)))
 	}
 	if bootstrap.PgBaseBackup != nil && recovering {
 		problems = append(problems, field.Forbidden(at.Child("pg_basebackup"),

@@ -125,7 +125,9 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 
 // warnings are about arguments that are valid and may yet be regretted.
 func (a *DatabaseArgs) warnings() []string {
-	return append(warnImage(field.NewPath("spec"), &a.Spec), a.Backup.withDefaults().warnRetention()...)
+	spec := field.NewPath("spec")
+	return slices.Concat(warnImage(spec, &a.Spec), warnReplica(spec, a.Spec.ReplicaCluster),
+		a.Backup.withDefaults().warnRetention())
 }
 
 // storageArgs are those of the storage that is used, and what is wrong with the

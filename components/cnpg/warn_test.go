@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -98,4 +99,17 @@ func TestARetentionShorterThanTheScheduleIsAWarning(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestADistributedTopologyIsAWarning(t *testing.T) {
+	t.Parallel()
+	args := databaseArgs()
+	args.Recovery = &Recovery{Source: B2, Cluster: "main"}
+	args.Spec.ReplicaCluster = &cnpgv1.ReplicaClusterConfiguration{Enabled: pointer(true), Source: "authentik-recovery"}
+	require.Empty(t, args.Validate(nil, "authentik", storageArgs()))
+	assert.Empty(t, args.warnings(), "a replica alone is supported")
+
+	args.Spec.ReplicaCluster = &cnpgv1.ReplicaClusterConfiguration{Primary: "main", Source: "authentik-recovery"}
+	require.Len(t, args.warnings(), 1)
+	assert.Contains(t, args.warnings()[0], "spec.replica: a distributed topology")
 }

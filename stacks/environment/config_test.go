@@ -213,6 +213,28 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{database + "spec.externalClusters": []any{map[string]any{"name": "authentik-b2-backup"}}},
 			[]string{"databases[0].spec.externalClusters[0].name", `"authentik-b2-backup" is set up for you`},
 		},
+		"an old external cluster of the same store": {
+			map[string]any{database + "spec.externalClusters": []any{map[string]any{
+				"name": "authentik-postgresql-b2-backup", "plugin": map[string]any{
+					"name": "barman-cloud.cloudnative-pg.io", "parameters": map[string]any{"barmanObjectName": "authentik-b2-store"},
+				},
+			}}},
+			[]string{"databases[0].spec.externalClusters[0]", `ObjectStore "authentik-b2-store" is this database's`, "remove the entry"},
+		},
+		"a recovery from volume snapshots": {
+			map[string]any{database + "spec.bootstrap": map[string]any{"recovery": map[string]any{
+				"volumeSnapshots": map[string]any{"storage": map[string]any{"kind": "VolumeSnapshot", "name": "x"}},
+			}}},
+			[]string{"databases[0].spec.bootstrap.recovery", "volume snapshots is not supported", "pg_basebackup", "leave it out"},
+		},
+		"a recovery from a Backup": {
+			map[string]any{database + "spec.bootstrap": map[string]any{"recovery": map[string]any{"backup": map[string]any{"name": "x"}}}},
+			[]string{"databases[0].spec.bootstrap.recovery", "target.backupID"},
+		},
+		"a replica of our recovery without one": {
+			map[string]any{database + "spec.replica": map[string]any{"enabled": true, "source": "authentik-recovery"}},
+			[]string{"databases[0].spec.replica.source", "say with recovery, beside spec"},
+		},
 		"our recovery given by the user": {
 			map[string]any{database + "spec.bootstrap": map[string]any{"recovery": map[string]any{"source": "x"}}},
 			[]string{"databases[0].spec.bootstrap.recovery", "use recovery beside spec"},

@@ -151,6 +151,14 @@ func verdicts() []verdict {
 		},
 		{name: "recovery of another cluster", database: "{recovery: {source: b2, cluster: other, generation: 3}}"},
 		{
+			name:     "a replica that begins with a recovery and follows the same backups",
+			database: "{recovery: {source: b2, cluster: other}, spec: {replica: {enabled: true, source: db-recovery}}}",
+		},
+		{
+			name:     "a replica that was promoted",
+			database: "{recovery: {source: b2, cluster: other}, spec: {replica: {enabled: false, source: db-recovery}}}",
+		},
+		{
 			name:     "recovery to a time in UTC",
 			database: "{generation: 2, recovery: {source: b2, target: {targetTime: '2026-01-15T12:00:00Z'}}}",
 		},
@@ -537,6 +545,12 @@ func verdicts() []verdict {
 			database: "spec: {storage: {size: '0'}}",
 			ours:     "a size above zero",
 			why:      "no volume can have it",
+		},
+		{
+			name:     "an external cluster that reads the database's own store",
+			database: "spec: {externalClusters: [{name: old-b2-backup, plugin: {name: barman-cloud.cloudnative-pg.io, parameters: {barmanObjectName: db-b2-store}}}]}",
+			ours:     "remove the entry",
+			why:      "it is what the component sets up, and without a server name it finds nothing",
 		},
 		{
 			name:     "a volume of milli-bytes",
