@@ -8,7 +8,6 @@ import (
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -112,9 +111,11 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 		return field.ErrorList{field.Required(child(at, "namespace"), "the namespace of the database")}
 	}
 	n := a.names(name)
-	problems := invalidIf(child(at, "name"), name, validation.IsDNS1123Label(name))
+	problems := checkLabel(child(at, "name"), name, "the name of the database, a prefix of what belongs to it")
+	if a.Cluster != "" || len(problems) == 0 {
+		problems = append(problems, checkCluster(child(at, "cluster"), n.cluster)...)
+	}
 	problems = append(problems, checkNamespace(child(at, "namespace"), a.Namespace)...)
-	problems = append(problems, checkCluster(child(at, "cluster"), n.cluster)...)
 	problems = append(problems, checkLabels(child(at, "labels"), a.Labels)...)
 	problems = append(problems, checkAnnotations(child(at, "annotations"), a.Annotations)...)
 	problems = append(problems, validateSpec(child(at, "spec"), n, a)...)

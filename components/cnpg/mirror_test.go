@@ -234,7 +234,7 @@ func TestMirrorValidation(t *testing.T) {
 		"no duration":       {Mirror{Deadline: "soon"}, "a minute or more"},
 		"an age in days":    {Mirror{MaxBackupAge: "14d"}, "a minute or more"},
 		"an age of seconds": {Mirror{MaxWALAge: "5s"}, "a minute or more"},
-		"a bad secret":      {Mirror{SourceSecret: "Read_Only"}, "lowercase RFC 1123"},
+		"a bad secret":      {Mirror{SourceSecret: "Read_Only"}, "lower-case letters, digits, hyphens and dots"},
 		"a floating image":  {Mirror{CopyImage: "rclone/rclone:latest"}, "three numbers or a digest"},
 		"a floating minor":  {Mirror{PruneImage: "sidecar:v0.14"}, "three numbers or a digest"},
 		"no tag":            {Mirror{CopyImage: "rclone/rclone"}, "three numbers or a digest"},

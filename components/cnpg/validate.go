@@ -37,23 +37,29 @@ func Join(subject string, problems field.ErrorList) error {
 	return errors.Join(lines...)
 }
 
+// checkLabel wants what a namespace can be called, and one part of other names.
+func checkLabel(at *field.Path, name, meaning string) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(at, meaning)}
+	}
+	return checkName(at, name, validation.IsDNS1123Label,
+		"expected lower-case letters, digits and hyphens, 63 at the most, with a letter or digit at both ends")
+}
+
 // checkNamespace wants a namespace that Kubernetes accepts.
 func checkNamespace(at *field.Path, namespace string) field.ErrorList {
-	if namespace == "" {
-		return field.ErrorList{field.Required(at, "the namespace of the database")}
-	}
-	return invalidIf(at, namespace, validation.IsDNS1123Label(namespace))
+	return checkLabel(at, namespace, "the namespace of the database")
 }
 
 // checkCluster wants a name that the operator accepts. It builds service names
 // from it, hence DNS-1035 and 50 characters.
 func checkCluster(at *field.Path, cluster string) field.ErrorList {
-	problems := invalidIf(at, cluster, validation.IsDNS1035Label(cluster))
 	if len(cluster) > 50 {
-		problems = append(problems, field.Invalid(at, cluster,
-			fmt.Sprintf("has %d characters; CloudNativePG allows 50", len(cluster))))
+		return field.ErrorList{field.Invalid(at, cluster,
+			fmt.Sprintf("has %d characters; CloudNativePG allows 50", len(cluster)))}
 	}
-	return problems
+	return checkName(at, cluster, validation.IsDNS1035Label,
+		"expected lower-case letters, digits and hyphens, with a letter at its beginning and a letter or digit at its end")
 }
 
 // checkObjectName wants a name that a Kubernetes object can have.
@@ -61,15 +67,21 @@ func checkObjectName(at *field.Path, name, meaning string) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(at, meaning)}
 	}
-	return invalidIf(at, name, validation.IsDNS1123Subdomain(name))
+	return checkName(at, name, validation.IsDNS1123Subdomain,
+		"expected lower-case letters, digits, hyphens and dots, 253 at the most, with a letter or digit at both ends")
 }
 
-func invalidIf(at *field.Path, value string, complaints []string) field.ErrorList {
-	problems := make(field.ErrorList, 0, len(complaints))
-	for _, complaint := range complaints {
-		problems = append(problems, field.Invalid(at, value, complaint))
+// checkName asks one of Kubernetes' own rules, and says in plain words what it
+// expects.
+func checkName(at *field.Path, name string, complaints func(string) []string, expected string) field.ErrorList {
+	if len(complaints(name)) == 0 {
+		return nil
 	}
-	return problems
+	meant := strings.NewReplacer("_", "-", " ", "-").Replace(strings.ToLower(name))
+	if len(complaints(meant)) == 0 {
+		expected += fmt.Sprintf("; did you mean %q?", meant)
+	}
+	return field.ErrorList{field.Invalid(at, name, expected)}
 }
 
 // checkOneOf wants one of the listed words, or none where that means a default.

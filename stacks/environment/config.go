@@ -88,13 +88,13 @@ func (c *Config) decode(fits map[string]any) error {
 // describe makes a line of each problem: its path, the database, what is wrong.
 func describe(problems field.ErrorList, written map[string]any) []string {
 	databases, _ := written["databases"].([]any)
-	lines := make([]string, 0, len(problems))
+	var lines []string
 	for _, problem := range problems {
 		path := problem.Field
 		var index int
 		if n, _ := fmt.Sscanf(path, "databases[%d]", &index); n == 1 {
 			entry, _ := databases[index].(map[string]any)
-			if name, ok := entry["name"]; ok {
+			if name, ok := entry["name"]; ok && name != "" {
 				path += fmt.Sprintf(" of %q", fmt.Sprint(name))
 			}
 		}

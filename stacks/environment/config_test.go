@@ -245,11 +245,11 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		},
 		"cluster name that begins with a digit": {
 			map[string]any{database + "cluster": "1password"},
-			[]string{"databases[0].cluster", `"1password"`, "DNS-1035"},
+			[]string{"databases[0].cluster", `"1password"`, "a letter at its beginning"},
 		},
 		"namespace that is none": {
 			map[string]any{database + "namespace": "Auth"},
-			[]string{"databases[0].namespace", `"Auth"`, "RFC 1123"},
+			[]string{"databases[0].namespace", `"Auth"`, `did you mean "auth"?`},
 		},
 		"no namespace": {
 			map[string]any{database + "namespace": nil},

@@ -212,7 +212,11 @@ func nothing(at *field.Path, zero any) *field.Error {
 // ours tells the project's own types, and those of the plugin in them, from the
 // spec, whose zeros arrive as they are.
 func ours(of reflect.Type) bool {
-	return !strings.HasPrefix(of.PkgPath(), "k8s.io/") && !strings.HasPrefix(of.PkgPath(), "github.com/cloudnative-pg/api/")
+	return slices.ContainsFunc([]string{
+		"github.com/homelab-iac/pulumi-cnpg-backup/",
+		"github.com/cloudnative-pg/barman-cloud/",
+		"github.com/cloudnative-pg/plugin-barman-cloud/",
+	}, func(module string) bool { return strings.HasPrefix(of.PkgPath(), module) })
 }
 
 // unknown notes a field that is not there, and what may have been meant.
@@ -238,7 +242,10 @@ func (r *reading) unknown(at *field.Path, name string, of reflect.Type) {
 
 // nearest are the names that differ from a misspelt one by a slip or two.
 func (f fields) nearest(misspelt string) []string {
-	best := 1 + min(2, len(misspelt)/3)
+	best := 2
+	if len(misspelt) < 4 {
+		best = 1
+	}
 	var names []string
 	for _, field := range f {
 		distance := levenshtein.Distance(strings.ToLower(misspelt), strings.ToLower(field.name), nil)
@@ -330,11 +337,25 @@ func (r *reading) text(at *field.Path, written any) any {
 	plain := fmt.Sprint(written)
 	switch written.(type) {
 	case json.Number, bool:
-		r.wrong(at, written, fmt.Sprintf("expected text; put it into quotes: %q", plain))
+		r.wrong(at, written, quoting(at, plain))
 		return plain
 	default:
 		r.wrong(at, written, "expected text")
 		return nil
+	}
+}
+
+// quoting says how to write a number or a word like true as text. Some lack more
+// than quotes.
+func quoting(at *field.Path, plain string) string {
+	path := at.String()
+	switch path[strings.LastIndex(path, ".")+1:] {
+	case "size":
+		return fmt.Sprintf("expected a number with its unit, for instance %q", plain+"Gi")
+	case "retention":
+		return fmt.Sprintf("expected a number and d, w or m for days, weeks or months, for instance %q", plain+"d")
+	default:
+		return fmt.Sprintf("expected text; put it into quotes: %q", plain)
 	}
 }
 

@@ -260,14 +260,14 @@ func verdicts() []verdict {
 			name:     "a cluster name that begins with a digit",
 			database: "cluster: 1db",
 			object:   "metadata: {name: 1db}",
-			ours:     "DNS-1035",
+			ours:     "a letter at its beginning",
 			theirs:   "must be a valid DNS label",
 		},
 		{
 			name:     "a cluster name with a dot",
 			database: "cluster: db.main",
 			object:   "metadata: {name: db.main}",
-			ours:     "DNS-1035",
+			ours:     "a letter at its beginning",
 			theirs:   "must be a valid DNS label",
 		},
 		{

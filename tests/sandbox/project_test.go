@@ -119,7 +119,7 @@ func TestConfigurationIsReadAsPulumiReadsIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			source, project := newTestProject(t)
-			pulumi := newCLI(t)
+			pulumi := newCLI(t, "homelab")
 			write := func(text string) { require.NoError(t, os.WriteFile(project.source, []byte(text), 0o600)) }
 			write("")
 			_, refusal := pulumi(source, "stack", "init")
@@ -143,17 +143,67 @@ func TestConfigurationIsReadAsPulumiReadsIt(t *testing.T) {
 	}
 }
 
+// TestPulumiSaysAboutMistakesWhatTheTableSays compares the table of mistakes with
+// the command.
+func TestPulumiSaysAboutMistakesWhatTheTableSays(t *testing.T) {
+	text, err := os.ReadFile("../../stacks/environment/testdata/mistakes.yaml")
+	require.NoError(t, err)
+	var table struct {
+		Good     string
+		Mistakes []struct {
+			Mistake      string
+			Change       [][2]string
+			File         *string
+			YAML, Schema string
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(text, &table))
+	settings, err := os.ReadFile("../../Pulumi.yaml")
+	require.NoError(t, err)
+	project := t.TempDir()
+	file := filepath.Join(project, "stacks", "Pulumi.local.yaml")
+	require.NoError(t, os.Mkdir(filepath.Dir(file), 0o750))
+	require.NoError(t, os.WriteFile(filepath.Join(project, "Pulumi.yaml"), settings, 0o600))
+	pulumi := newCLI(t, "local")
+	_, refusal := pulumi(project, "stack", "init")
+	require.Empty(t, refusal)
+	compared := 0
+	for _, row := range table.Mistakes {
+		if row.YAML == "" && row.Schema == "" {
+			continue
+		}
+		compared++
+		text := table.Good
+		for _, change := range row.Change {
+			text = strings.ReplaceAll(text, change[0], change[1])
+		}
+		if row.File != nil {
+			text = *row.File
+		}
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+
+		_, refusal := pulumi(project, "preview")
+
+		want := "error: validating stack config: " + row.Schema + "\n"
+		if row.YAML != "" {
+			want = "error: getting stack configuration: " + row.YAML + "\n"
+		}
+		assert.Contains(t, refusal, want, row.Mistake)
+	}
+	assert.Greater(t, compared, 10)
+}
+
 func stackConfig(values string) string { return "config:\n  " + values + "\n" }
 
 // newCLI returns the real command of Pulumi with a state of its own. It tells
 // what was printed, or why not.
-func newCLI(t *testing.T) func(folder string, args ...string) (printed, refusal string) {
+func newCLI(t *testing.T, stack string) func(folder string, args ...string) (printed, refusal string) {
 	t.Helper()
 	binary, err := findPulumi(t.Context(), os.Stderr)
 	require.NoError(t, err)
 	state := t.TempDir()
 	return func(folder string, args ...string) (string, string) {
-		cmd := exec.CommandContext(t.Context(), binary, append(args, "--stack", "homelab", "--non-interactive")...)
+		cmd := exec.CommandContext(t.Context(), binary, append(args, "--stack", stack, "--non-interactive")...)
 		cmd.Dir = folder
 		cmd.Env = append(withoutPulumi(os.Environ()), "PULUMI_HOME="+state, "PULUMI_BACKEND_URL=file://"+state,
 			"PULUMI_CONFIG_PASSPHRASE=passphrase", "PULUMI_SKIP_UPDATE_CHECK=true")
