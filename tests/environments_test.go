@@ -57,7 +57,7 @@ func TestARefusalIsNothingButItsProblems(t *testing.T) {
 		require.ErrorAs(t, err, &failed, name)
 		assert.Equal(t, []string{
 			`error: databases[0].spec of "notes": Invalid value: "none": ` +
-				"expected fields below it: description, inheritedMetadata, imageName, imageCatalogRef …",
+				"expected fields below it: description, inheritedMetadata, imageName …",
 			"error: protcet: there is no such field; did you mean protect?",
 		}, failed.Problems(), name)
 		assert.NotContains(t, result.Output, "created")

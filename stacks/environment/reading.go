@@ -58,7 +58,7 @@ func (f fields) find(name string) (reflect.Type, bool) {
 
 // String names a few, for an example.
 func (f fields) String() string {
-	const enough = 4
+	const enough = 3
 	var names []string
 	for i, field := range f {
 		if i == enough {
