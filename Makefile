@@ -8,8 +8,21 @@ SANDBOX = go -C tests build -o ../.sandbox/start ./cmd/sandbox && cd tests && ..
 # The modules of this repository.
 MODULES = . tests tests/tools/b2sdk examples/outside
 
+# A misspelt variable would quietly mean the local environment.
+UNKNOWN = $(filter-out STACK=%,$(MAKEOVERRIDES))
+ifneq ($(UNKNOWN),)
+$(error there is no variable $(UNKNOWN); did you mean STACK=$(lastword $(subst =, ,$(UNKNOWN)))?)
+endif
+# So would a misspelt environment, or make Pulumi offer to create it.
+ENVIRONMENTS = $(patsubst stacks/Pulumi.%.yaml,%,$(wildcard stacks/Pulumi.*.yaml))
+ifneq ($(filter up preview render destroy,$(MAKECMDGOALS)),)
+ifeq ($(filter $(STACK),$(ENVIRONMENTS)),)
+$(error there is no environment "$(STACK)"; these have a file in stacks/: $(ENVIRONMENTS))
+endif
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help up preview render destroy test check fmt generate acceptance restore-test e2e bench clean
+.PHONY: help up preview render destroy test check fmt generate acceptance restore-test e2e bench clean clean-tools pulumi
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,12 +37,15 @@ preview: ## Show what up would change
 destroy: ## Delete an environment
 	@$(SANDBOX) destroy
 else
-up:
+up: pulumi
 	pulumi up --stack $(STACK)
-preview:
+preview: pulumi
 	pulumi preview --stack $(STACK) --diff
-destroy:
+destroy: pulumi
 	pulumi destroy --stack $(STACK)
+pulumi:
+	@command -v pulumi > /dev/null || { echo "error: $(STACK) takes an installed Pulumi:" \
+		"see https://www.pulumi.com/docs/install/. 'make render' and the local environment take none."; exit 1; }
 endif
 
 render: ## Write an environment's manifests, without credentials
@@ -66,5 +82,8 @@ fmt: ## Format all Go code as check wants it
 generate: ## Generate the B2 SDK again from components/b2/schema.json
 	go generate ./components/b2/doc.go
 
-clean: ## Delete the sandbox and built tools
+clean: ## Delete the sandbox; what is built for it stays
+	rm -rf .sandbox/*/
+
+clean-tools: ## Delete all that is built, which takes minutes again
 	rm -rf .sandbox tests/tools/.bin tests/node/.images

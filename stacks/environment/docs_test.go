@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -88,6 +89,18 @@ func TestTheGoInTheDocsStandsInAnExample(t *testing.T) {
 	}
 	for _, block := range blocks(t, "go") {
 		assert.Contains(t, programs, flat(block), "the examples are compiled and run by the tests")
+	}
+}
+
+func TestTheGoInTheReadmeCompilesAsPasted(t *testing.T) {
+	t.Parallel()
+	for _, block := range blocks(t, "go") {
+		file := filepath.Join(t.TempDir(), "main.go")
+		require.NoError(t, os.WriteFile(file, []byte(block), 0o600))
+		vet := exec.CommandContext(t.Context(), "go", "vet", file)
+		vet.Dir = filepath.Join("..", "..")
+		complaints, err := vet.CombinedOutput()
+		require.NoError(t, err, "%s", complaints)
 	}
 }
 

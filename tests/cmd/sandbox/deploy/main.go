@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c := command{root: root, out: out}
+	c := command{root: root, dir: filepath.Join(root, ".sandbox"), out: out}
 	switch name := flags.Arg(0); name {
 	case "up":
 		return c.up(ctx, or(flags.Arg(1), "local"))
@@ -103,18 +103,18 @@ func or(given, otherwise string) string {
 	return given
 }
 
-// command runs for the project in root.
+// command runs for the project in root and keeps what it makes in dir.
 type command struct {
-	root string
-	out  io.Writer
+	root, dir string
+	out       io.Writer
 }
 
 func (c command) options(stack string) sandbox.Options {
 	return sandbox.Options{
 		Project:  c.root,
 		Stack:    stack,
-		Dir:      filepath.Join(c.root, ".sandbox", stack),
-		Binary:   filepath.Join(c.root, ".sandbox", "program"),
+		Dir:      filepath.Join(c.dir, stack),
+		Binary:   filepath.Join(c.dir, "program"),
 		Progress: c.out,
 	}
 }
@@ -201,7 +201,31 @@ func (c command) destroy(ctx context.Context, stack string) error {
 		return err
 	}
 	defer box.Close()
+	if err := c.unprotected(ctx, box, stack); err != nil {
+		return err
+	}
 	return c.show(box.Destroy(ctx))
+}
+
+// unprotected wants nothing to be protected: Pulumi deletes the rest before it
+// comes to what it may not delete.
+func (c command) unprotected(ctx context.Context, box *sandbox.Sandbox, stack string) error {
+	state, err := box.Export(ctx)
+	if err != nil {
+		return err
+	}
+	var protected []string
+	for _, resource := range state.Resources {
+		if resource.Protect {
+			protected = append(protected, resource.URN.Name())
+		}
+	}
+	if len(protected) == 0 {
+		return nil
+	}
+	return fmt.Errorf("nothing was deleted: %s are protected.\nSet protect: false in stacks/Pulumi.%s.yaml "+
+		"and run make up first, or delete the sandbox as a whole with make clean",
+		strings.Join(protected, ", "), stack)
 }
 
 func (c command) render(ctx context.Context, stack, folder string) error {
