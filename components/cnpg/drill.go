@@ -2,9 +2,11 @@ package cnpg
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -24,8 +26,12 @@ type DrillArgs struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Source is the copy to restore from: b2 or minio. Required.
 	Source Location `json:"source"`
-	// Generation is the life to restore. Default 1.
+	// Generation is the life to restore. Default: the one in use, which is read
+	// from the database's Cluster.
 	Generation int `json:"generation,omitempty"`
+	// ServerName is the server name of the first life, as in Backup, when
+	// Generation is said. Default: the Cluster's name.
+	ServerName string `json:"serverName,omitempty"`
 	// Target is where to stop, as in Recovery. Default: the end of the WAL.
 	Target *cnpgv1.RecoveryTarget `json:"target,omitempty"`
 	// Spec is the throw-away Cluster's: image and storage as the database has
@@ -36,6 +42,16 @@ type DrillArgs struct {
 	// best one that shows how recent its data is. The drill fails when it does.
 	// Default: none; that the database answers is always checked.
 	Query string `json:"query,omitempty"`
+	// MaxAge is how old the data may be: Query has to be a SELECT of one time,
+	// that of the newest data, and the drill fails when it is older or there is
+	// none. Take the time between two runs of the mirror, or some minutes for the
+	// archive, and add for how long the application may write nothing. Default:
+	// the age is not judged.
+	MaxAge string `json:"maxAge,omitempty"`
+	// Run names this rehearsal. With another one than before everything is
+	// restored anew, also when a run that was cut off has left its Cluster.
+	// Default: none, so that a second "up" without a "destroy" restores nothing.
+	Run string `json:"run,omitempty"`
 	// Timeout is for how long to wait until the database is restored. Default 2h.
 	Timeout string `json:"timeout,omitempty"`
 }
@@ -44,8 +60,8 @@ func (a DrillArgs) withDefaults() DrillArgs {
 	if a.Cluster == "" {
 		a.Cluster = a.Database + "-postgresql"
 	}
-	if a.Generation == 0 {
-		a.Generation = 1
+	if a.ServerName == "" {
+		a.ServerName = a.Cluster
 	}
 	if a.Timeout == "" {
 		a.Timeout = "2h"
@@ -72,13 +88,16 @@ func (a *DrillArgs) validate(name string) field.ErrorList {
 		problems = append(problems, field.Invalid(field.NewPath("name"), name,
 			"is the name of the database's own Cluster; give the drill another one"))
 	} else {
-		recovery := &Recovery{Source: a.Source, Cluster: full.Cluster, Generation: a.Generation, Target: a.Target}
+		recovery := &Recovery{
+			Source: a.Source, Cluster: full.Cluster, ServerName: a.ServerName, Generation: a.Generation, Target: a.Target,
+		}
 		problems = append(problems, recovery.validate(nil, a.names(name))...)
 	}
 	if timeout, err := time.ParseDuration(full.Timeout); err != nil || timeout <= 0 {
 		problems = append(problems, field.Invalid(field.NewPath("timeout"), a.Timeout,
 			`expected a duration above zero, for instance "2h"`))
 	}
+	problems = append(problems, a.validateMaxAge(field.NewPath("maxAge"))...)
 	if a.Spec.ImageCatalogRef != nil {
 		problems = append(problems, field.Forbidden(field.NewPath("spec", "imageCatalogRef"),
 			"the check runs in the database's image: give imageName"))
@@ -86,6 +105,19 @@ func (a *DrillArgs) validate(name string) field.ErrorList {
 	return append(problems, validateSpec(field.NewPath("spec"), a.names(name), &DatabaseArgs{
 		Spec: a.Spec, Recovery: &Recovery{},
 	})...)
+}
+
+func (a *DrillArgs) validateMaxAge(at *field.Path) field.ErrorList {
+	if a.MaxAge == "" {
+		return nil
+	}
+	if age, err := time.ParseDuration(a.MaxAge); err != nil || age < time.Second {
+		return field.ErrorList{field.Invalid(at, a.MaxAge, `expected a duration of a second or more, for instance "26h"`)}
+	}
+	if a.Query == "" {
+		return field.ErrorList{field.Forbidden(at, "there is no query that tells how recent the data is: give query")}
+	}
+	return nil
 }
 
 // Drill is a Cluster restored from one copy of a database's backups, without an
@@ -108,40 +140,49 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 		return nil, err
 	}
 	full := args.withDefaults()
-	restored := serverName(full.Cluster, full.Generation)
 
 	drill := &Drill{}
 	err := ctx.RegisterComponentResourceV2("cnpg-backup:index:Drill", name, pulumi.Map{
-		"namespace":  pulumi.String(full.Namespace),
-		"source":     pulumi.String(full.Source),
-		"serverName": pulumi.String(restored),
+		"namespace": pulumi.String(full.Namespace),
+		"cluster":   pulumi.String(full.Cluster),
+		"source":    pulumi.String(full.Source),
 	}, drill, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("drill %q: %w", name, err)
+	}
+	if drill.ServerName, err = drill.serverName(ctx, full); err != nil {
+		return nil, err
 	}
 	if err := warn(ctx, drill, warnImage(field.NewPath("spec"), &full.Spec)); err != nil {
 		return nil, err
 	}
 
-	cluster, err := drill.register(ctx, object{
-		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
-		namespace: full.Namespace, name: name, component: "drill", partOf: full.Database,
-		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady)},
-	}, drillSpec(full), pulumi.Timeouts(&pulumi.CustomTimeouts{Create: full.Timeout}))
+	spec, err := drillSpec(full, drill.ServerName)
 	if err != nil {
 		return nil, err
 	}
-	_, err = drill.register(ctx, object{
+	cluster, err := drill.register(ctx, full, object{
+		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
+		namespace: full.Namespace, name: name, component: "drill", partOf: full.Database,
+		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady)}, fields: spec,
+	}, pulumi.Timeouts(&pulumi.CustomTimeouts{Create: full.Timeout}))
+	if err != nil {
+		return nil, err
+	}
+	check, err := specFields(drillCheck(name, full))
+	if err != nil {
+		return nil, err
+	}
+	_, err = drill.register(ctx, full, object{
 		apiVersion: "batch/v1", kind: "Job",
-		namespace: full.Namespace, name: name + "-check", component: "drill", partOf: full.Database,
-	}, drillCheck(name, full), pulumi.DependsOn([]pulumi.Resource{cluster}))
+		namespace: full.Namespace, name: name + "-check", component: "drill", partOf: full.Database, fields: check,
+	}, pulumi.DependsOn([]pulumi.Resource{cluster}))
 	if err != nil {
 		return nil, err
 	}
 
 	drill.ClusterName = pulumi.String(name).ToStringOutput()
 	drill.Source = pulumi.String(full.Source).ToStringOutput()
-	drill.ServerName = pulumi.String(restored).ToStringOutput()
 	drill.CheckJob = pulumi.String(name + "-check").ToStringOutput()
 	return drill, ctx.RegisterResourceOutputs(drill, pulumi.Map{
 		"clusterName": drill.ClusterName,
@@ -151,22 +192,57 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 	})
 }
 
-func (d *Drill) register(ctx *pulumi.Context, o object, spec any, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
-	fields, err := specFields(spec)
-	if err != nil {
-		return nil, err
+// register makes an object of the drill, anew for each run: what is left of one
+// that was cut off would answer without having been restored.
+func (d *Drill) register(ctx *pulumi.Context, args DrillArgs, o object, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
+	if args.Run != "" {
+		if o.annotations == nil {
+			o.annotations = pulumi.StringMap{}
+		}
+		o.annotations[drillRun] = pulumi.String(args.Run)
 	}
-	o.fields = fields
-	return registerObject(ctx, o.name, o, append(opts, pulumi.Parent(d))...)
+	return registerObject(ctx, o.name, o, append(opts, pulumi.Parent(d),
+		pulumi.ReplaceOnChanges([]string{"metadata.annotations", "spec"}), pulumi.DeleteBeforeReplace(true))...)
+}
+
+// drillRun is the annotation with the name of the run.
+const drillRun = "cnpg-backup/run"
+
+// liveCluster is the Cluster of a database, as it is.
+type liveCluster struct {
+	pulumi.CustomResourceState
+	Spec pulumi.MapOutput `pulumi:"spec"`
+}
+
+// serverName is that of the life to restore. The one in use is read from the
+// Cluster itself: any other place to look it up may be out of date.
+func (d *Drill) serverName(ctx *pulumi.Context, args DrillArgs) (pulumi.StringOutput, error) {
+	if args.Generation > 0 {
+		return pulumi.String(serverName(args.ServerName, args.Generation)).ToStringOutput(), nil
+	}
+	live := &liveCluster{}
+	token := object{apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster"}.typeToken()
+	id := pulumi.ID(args.Namespace + "/" + args.Cluster)
+	if err := ctx.ReadResource(token, args.Database+"-in-use", id, nil, live, pulumi.Parent(d)); err != nil {
+		return pulumi.StringOutput{}, fmt.Errorf("read Cluster %s/%s: %w", args.Namespace, args.Cluster, err)
+	}
+	return live.Spec.ApplyT(func(spec map[string]any) (string, error) {
+		read, err := lifeOf(map[string]any{"metadata": map[string]any{"name": args.Cluster}, "spec": spec})
+		if err == nil && read.serverName == "" {
+			err = fmt.Errorf("Cluster %s/%s does not archive with the Barman Cloud plugin: there is nothing to rehearse",
+				args.Namespace, args.Cluster)
+		}
+		return read.serverName, err
+	}).(pulumi.StringOutput), nil //nolint:forcetypeassert // the function returns a string
 }
 
 // drillSpec is a Cluster that is restored and archives nothing.
-func drillSpec(args DrillArgs) cnpgv1.ClusterSpec {
+func drillSpec(args DrillArgs, server pulumi.StringOutput) (kubernetes.UntypedArgs, error) {
 	source := names{database: args.Database}
 	spec := *args.Spec.DeepCopy()
 	spec.Instances = max(spec.Instances, 1)
 	spec.ExternalClusters = append(spec.ExternalClusters, externalCluster(
-		source.externalCluster(args.Source), source.store(args.Source), serverName(args.Cluster, args.Generation)))
+		source.externalCluster(args.Source), source.store(args.Source), ""))
 	for i := range spec.Plugins {
 		setPluginDefaults(&spec.Plugins[i])
 	}
@@ -175,7 +251,17 @@ func drillSpec(args DrillArgs) cnpgv1.ClusterSpec {
 	}
 	spec.Bootstrap = bootstrapRecovery(source.externalCluster(args.Source), args.Target, initDB(args.Spec))
 	addDefaultQueries(spec.Monitoring)
-	return spec
+	fields, err := specFields(spec)
+	if err != nil {
+		return nil, err
+	}
+	written := fields["spec"].(map[string]any) //nolint:forcetypeassert // specFields returns a map
+	sources := written["externalClusters"].([]any)
+	plugin := sources[len(sources)-1].(map[string]any)["plugin"].(map[string]any)
+	plugin["parameters"] = pulumi.StringMap{
+		"barmanObjectName": pulumi.String(source.store(args.Source)), "serverName": server,
+	}
+	return fields, nil
 }
 
 // restoredPoint is what every drill reports: how far the WAL was replayed.
@@ -197,6 +283,9 @@ func drillCheck(name string, args DrillArgs) batchv1.JobSpec {
 	if args.Query != "" {
 		check.Command = append(check.Command, "--command", args.Query)
 	}
+	if args.MaxAge != "" {
+		check.Command = append(check.Command, "--command", judgeAge(args))
+	}
 	check.Env = []corev1.EnvVar{
 		{Name: "HOME", Value: "/tmp"},
 		{Name: "PGHOST", Value: name + "-rw"},
@@ -210,6 +299,20 @@ func drillCheck(name string, args DrillArgs) batchv1.JobSpec {
 		BackoffLimit: pointer(int32(5)),
 		Template:     corev1.PodTemplateSpec{Spec: pod},
 	}
+}
+
+// judgeAge is SQL that fails when the query's time is too long ago.
+func judgeAge(args DrillArgs) string {
+	age, _ := time.ParseDuration(args.MaxAge) // it is valid
+	return fmt.Sprintf(`do $age$
+declare newest timestamptz := (%s);
+begin
+	if newest is null then
+		raise exception 'the query found no data';
+	elsif newest < now() - interval '%d seconds' then
+		raise exception 'the newest data is of %%, and may be no older than %s', newest;
+	end if;
+end $age$`, strings.TrimRight(args.Query, "; \n\t"), int(age.Seconds()), args.MaxAge)
 }
 
 // applicationDatabase is the database that initdb made, as the operator

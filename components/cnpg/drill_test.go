@@ -68,6 +68,55 @@ func TestDrillRestoresWithoutAnArchiver(t *testing.T) {
 	})
 }
 
+func TestDrillRestoresTheLifeInUse(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		var outputs seen
+		mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
+			drill, err := NewDrill(ctx, "authentik-drill", drillArgs())
+			require.NoError(t, err)
+			outputs.see("serverName", drill.ServerName)
+			return nil
+		})
+		assert.Equal(t, map[string]any{"serverName": "authentik-postgresql-2"}, outputs.all(t))
+		read := mocks.only(t, "authentik-in-use")
+		assert.Equal(t, "auth/authentik-postgresql", read.ID)
+		assert.NotNil(t, read.ReadRPC, "it is read, and never changed or deleted")
+		sources := spec(mocks.only(t, "authentik-drill"))["externalClusters"].([]any)
+		assert.Equal(t, map[string]any{
+			"barmanObjectName": "authentik-minio-store", "serverName": "authentik-postgresql-2",
+		}, sources[0].(map[string]any)["plugin"].(map[string]any)["parameters"])
+	})
+}
+
+func TestDrillRestoresAnewForEachRun(t *testing.T) {
+	t.Parallel()
+	args := drillArgs()
+	args.Run = "42"
+	mocks := run(t, false, func(ctx *pulumi.Context) error {
+		_, err := NewDrill(ctx, "authentik-drill", args)
+		return err
+	})
+	for _, name := range []string{"authentik-drill", "authentik-drill-check"} {
+		registered := mocks.only(t, name)
+		metadata := registered.Inputs.Mappable()["metadata"].(map[string]any)
+		assert.Equal(t, "42", metadata["annotations"].(map[string]any)["cnpg-backup/run"])
+		assert.Equal(t, []string{"metadata.annotations", "spec"}, registered.RegisterRPC.GetReplaceOnChanges())
+		assert.True(t, registered.RegisterRPC.GetDeleteBeforeReplace())
+	}
+}
+
+func TestDrillJudgesTheAge(t *testing.T) {
+	t.Parallel()
+	args := drillArgs()
+	args.Query, args.MaxAge = "select max(created) from event;\n", "26h"
+	command := drillCheck("authentik-drill", *args).Template.Spec.Containers[0].Command
+	judge := command[len(command)-1]
+	assert.Contains(t, judge, "newest timestamptz := (select max(created) from event);")
+	assert.Contains(t, judge, "interval '93600 seconds'")
+	assert.Contains(t, judge, "may be no older than 26h")
+}
+
 func TestDrillAsksTheRestoredDatabase(t *testing.T) {
 	t.Parallel()
 	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
@@ -106,9 +155,11 @@ func TestDrillValidation(t *testing.T) {
 		"time without offset": {func(a *DrillArgs) {
 			a.Target = &cnpgv1.RecoveryTarget{TargetTime: "2026-01-15 12:00:00"}
 		}, "has no offset"},
-		"no image":      {func(a *DrillArgs) { a.Spec.ImageName = "" }, "spec.imageName: Required"},
-		"no storage":    {func(a *DrillArgs) { a.Spec.StorageConfiguration.Size = "" }, "spec.storage.size: Required"},
-		"a bad timeout": {func(a *DrillArgs) { a.Timeout = "long" }, "timeout: Invalid"},
+		"no image":           {func(a *DrillArgs) { a.Spec.ImageName = "" }, "spec.imageName: Required"},
+		"no storage":         {func(a *DrillArgs) { a.Spec.StorageConfiguration.Size = "" }, "spec.storage.size: Required"},
+		"a bad age":          {func(a *DrillArgs) { a.MaxAge = "a day" }, "maxAge: Invalid"},
+		"nothing has an age": {func(a *DrillArgs) { a.MaxAge, a.Query = "1h", "" }, "maxAge: Forbidden"},
+		"a bad timeout":      {func(a *DrillArgs) { a.Timeout = "long" }, "timeout: Invalid"},
 		"an archiver": {func(a *DrillArgs) {
 			a.Spec.Plugins = []cnpgv1.PluginConfiguration{{Name: barmanPlugin}}
 		}, "spec.plugins[0]: Forbidden"},

@@ -31,6 +31,8 @@ func deploy(ctx *pulumi.Context) error {
 			},
 		},
 		Query:   settings.Require("query"),
+		MaxAge:  settings.Get("maxAge"),
+		Run:     settings.Require("run"),
 		Timeout: settings.Require("timeout"),
 	})
 	if err != nil {

@@ -100,7 +100,12 @@ func (s *suite) testProgram(t *testing.T, p program) {
 	if p.needsStores {
 		s.newStores(t)
 	}
-	box := s.newBox(t, sandbox.Options{Project: filepath.Join(root, p.project), Stack: p.stack})
+	options := sandbox.Options{Project: filepath.Join(root, p.project), Stack: p.stack}
+	if p.needsStores {
+		// There are only the ObjectStores here, and no Cluster whose life to read.
+		options.Config = map[string]any{"example-restore-drill:generation": 1}
+	}
+	box := s.newBox(t, options)
 
 	preview := box.must(t, "preview", box.Preview)
 	assert.NotEmpty(t, preview.Changes)

@@ -25,7 +25,7 @@ func (w *world) newDrill(t *testing.T, db entry, source, timeout string) *sandbo
 	for key, value := range map[string]any{
 		"source": source, "generation": db.generation(), "namespace": db.namespace(), "database": db.name(),
 		"imageName": w.postgresImage, "size": "1Gi", "timeout": timeout,
-		"query": `select count(*) as "facts" from facts`,
+		"query": `select count(*) as "facts" from facts`, "maxAge": "",
 	} {
 		settings["example-restore-drill:"+key] = value
 	}

@@ -48,8 +48,9 @@ func (f Files) Update(_ context.Context, object Object, mode Mode) (map[string]a
 	return object.Object, nil
 }
 
-// Read returns what Pulumi has recorded as long as the file is there: what is
-// not recorded cannot be imported.
+// Read returns what Pulumi has recorded as long as the file is there. Of what is
+// not recorded it returns the file; a Secret's has placeholders, so that one
+// cannot be imported.
 func (f Files) Read(_ context.Context, object Object, recorded map[string]any) (map[string]any, error) {
 	if _, err := os.Stat(f.Path(object)); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -57,7 +58,14 @@ func (f Files) Read(_ context.Context, object Object, recorded map[string]any) (
 		}
 		return nil, err
 	}
-	return recorded, nil
+	if recorded != nil || object.GetKind() == "Secret" {
+		return recorded, nil
+	}
+	content, err := os.ReadFile(f.Path(object))
+	if err != nil {
+		return nil, err
+	}
+	return recorded, yaml.Unmarshal(content, &recorded)
 }
 
 // Delete removes an object's file.
