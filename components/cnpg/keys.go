@@ -88,10 +88,11 @@ func (s *Storage) recordKeyInUse(ctx *pulumi.Context, name string, keys []pulumi
 	hook, err := ctx.RegisterResourceHook("keys of the B2 bucket "+s.args.B2.Bucket,
 		func(update *pulumi.ResourceHookArgs) error {
 			before := update.OldInputs.Mappable()
-			if before["adopted"] == true {
-				return nil
+			key, noted := before["key"].(string)
+			if !noted || before["adopted"] == true {
+				return nil // a note that was imported, with the component, names no key
 			}
-			return s.args.B2.checkKept(fmt.Sprint(before["key"]))
+			return s.args.B2.checkKept(key)
 		}, &pulumi.ResourceHookOptions{OnDryRun: true})
 	if err != nil {
 		return fmt.Errorf("keys of storage %q: %w", name, err)
