@@ -274,7 +274,7 @@ func verdicts() []verdict {
 			name:     "no storage size",
 			database: "spec: {storage: null}",
 			object:   "spec: {storage: {size: ''}}",
-			ours:     "spec.storage.size: Required",
+			ours:     `spec.storage.size of "db": Required`,
 			theirs:   "Size not configured",
 		},
 		{
@@ -316,7 +316,7 @@ func verdicts() []verdict {
 		{
 			name:     "the operator's own barman",
 			database: "spec: {backup: {barmanObjectStore: {destinationPath: 's3://bucket/db', s3Credentials: {inheritFromIAMRole: true}}}}",
-			ours:     "spec.backup.barmanObjectStore: Forbidden",
+			ours:     `spec.backup.barmanObjectStore of "db": `,
 			theirs:   "Cannot enable a WAL archiver plugin when barmanObjectStore is configured",
 			warns:    "deprecated and will be completely removed in CloudNativePG 1.31.0",
 		},
@@ -367,7 +367,7 @@ func verdicts() []verdict {
 			database: "retention: '30'",
 			kind:     "ObjectStore",
 			object:   "spec: {retentionPolicy: '30'}",
-			ours:     "retention: Invalid value",
+			ours:     `retention of "db": Invalid value`,
 			theirs:   "spec.retentionPolicy",
 		},
 		{
@@ -375,7 +375,7 @@ func verdicts() []verdict {
 			database: "retention: '0d'",
 			kind:     "ObjectStore",
 			object:   "spec: {retentionPolicy: '0d'}",
-			ours:     "retention: Invalid value",
+			ours:     `retention of "db": Invalid value`,
 			theirs:   "spec.retentionPolicy",
 		},
 		{
@@ -383,7 +383,7 @@ func verdicts() []verdict {
 			database: "retention: '30h'",
 			kind:     "ObjectStore",
 			object:   "spec: {retentionPolicy: '30h'}",
-			ours:     "retention: Invalid value",
+			ours:     `retention of "db": Invalid value`,
 			theirs:   "spec.retentionPolicy",
 		},
 		{
@@ -391,7 +391,7 @@ func verdicts() []verdict {
 			database: "b2: {wal: {compression: zip}}",
 			kind:     "ObjectStore",
 			object:   "spec: {configuration: {wal: {compression: zip}}}",
-			ours:     "b2.wal.compression: Unsupported value",
+			ours:     `b2.wal.compression of "db": Unsupported value`,
 			theirs:   "Unsupported value",
 		},
 		{
@@ -399,7 +399,7 @@ func verdicts() []verdict {
 			database: "b2: {data: {compression: zstd}}",
 			kind:     "ObjectStore",
 			object:   "spec: {configuration: {data: {compression: zstd}}}",
-			ours:     "b2.data.compression: Unsupported value",
+			ours:     `b2.data.compression of "db": Unsupported value`,
 			theirs:   "Unsupported value",
 		},
 		{
@@ -407,7 +407,7 @@ func verdicts() []verdict {
 			database: "b2: {wal: {encryption: AES128}}",
 			kind:     "ObjectStore",
 			object:   "spec: {configuration: {wal: {encryption: AES128}}}",
-			ours:     "b2.wal.encryption: Unsupported value",
+			ours:     `b2.wal.encryption of "db": Unsupported value`,
 			theirs:   "Unsupported value",
 		},
 		{
@@ -415,7 +415,7 @@ func verdicts() []verdict {
 			database: "b2: {wal: {maxParallel: -1}}",
 			kind:     "ObjectStore",
 			object:   "spec: {configuration: {wal: {maxParallel: -1}}}",
-			ours:     "maxParallel: Invalid value",
+			ours:     `maxParallel of "db": Invalid value`,
 			theirs:   "spec.configuration.wal.maxParallel",
 		},
 		{
@@ -423,7 +423,7 @@ func verdicts() []verdict {
 			database: "b2: {data: {jobs: 0}}",
 			kind:     "ObjectStore",
 			object:   "spec: {configuration: {data: {jobs: 0}}}",
-			ours:     "jobs: Invalid value",
+			ours:     `jobs of "db": Invalid value`,
 			theirs:   "spec.configuration.data.jobs",
 		},
 		{
@@ -455,7 +455,7 @@ func verdicts() []verdict {
 			database: "target: standby",
 			kind:     "ScheduledBackup",
 			object:   "spec: {target: standby}",
-			ours:     "target: Unsupported value",
+			ours:     `target of "db": Unsupported value`,
 			theirs:   "Unsupported value",
 		},
 		{
@@ -484,20 +484,20 @@ func verdicts() []verdict {
 		{
 			name:     "no image",
 			database: "spec: {imageName: null}",
-			ours:     "imageName: Required",
+			ours:     `imageName of "db": Required`,
 			why:      "the operator's default image changes with the operator: the next update would be an upgrade to another major release, which no backup restores into",
 		},
 		{
 			name:     "retention where the plugin does not read it",
 			database: "spec: {backup: {retentionPolicy: 30d}}",
-			ours:     "spec.backup.retentionPolicy: Forbidden",
+			ours:     `spec.backup.retentionPolicy of "db": `,
 			warns:    "only used by the in-tree barman-cloud support",
 			why:      "nothing would be pruned",
 		},
 		{
 			name:     "an external cluster of the operator's own barman",
 			database: "spec: {externalClusters: [{name: old, barmanObjectStore: {destinationPath: 's3://bucket/old', s3Credentials: {inheritFromIAMRole: true}}}]}",
-			ours:     "barmanObjectStore: Forbidden",
+			ours:     `barmanObjectStore of "db": `,
 			warns:    "Native support for Barman Cloud backups and recovery is deprecated",
 			why:      "the operator drops it in its next minor release",
 		},
@@ -510,7 +510,7 @@ func verdicts() []verdict {
 		{
 			name:     "a recovery of the user's own",
 			database: "spec: {bootstrap: {recovery: {source: old}}, externalClusters: [{name: old, connectionParameters: {host: old.example.org}}]}",
-			ours:     "spec.bootstrap.recovery: Forbidden",
+			ours:     `spec.bootstrap.recovery of "db": `,
 			why:      "the component owns it: server name, generation and credentials have to fit",
 		},
 		{
@@ -537,7 +537,7 @@ func verdicts() []verdict {
 			name:     "a generation below one",
 			database: "generation: -1",
 			object:   "{}",
-			ours:     "generation: Invalid value",
+			ours:     `generation of "db": Invalid value`,
 			why:      "generations count from 1; to the operator a server name is any text",
 		},
 		{
