@@ -781,7 +781,10 @@ main() {
     [ "$name" != "$SERVER_NAME" ] || continue
     # A condition would switch off "set -e" inside.
     (mirror_server "$name") </dev/null &
-    wait $! || { server=$name; notice unread "could not be read or copied, see the lines above"; }
+    wait $! || {
+      server=$name
+      notice unread "could not be read or copied, see the lines above"
+    }
   done <"$work/names"
   server=$SERVER_NAME
   if ! grep -q ^PROBLEM "$work/problems"; then

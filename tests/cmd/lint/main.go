@@ -1,5 +1,6 @@
 // Command lint builds the pinned golangci-lint, if it is not there yet, and
-// runs it in every module folder that it is given:
+// runs it in every module folder that it is given, and looks at the shell
+// scripts there:
 //
 //	go -C tests run ./cmd/lint .. .
 //	go -C tests run ./cmd/lint -fmt .. .     # only format, as it wants it
@@ -50,6 +51,7 @@ func run(ctx context.Context, arguments, modules []string) error {
 		if err := lint(ctx, linter, module, arguments); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", module, err))
 		}
+		errs = append(errs, lintScripts(module))
 	}
 	return errors.Join(errs...)
 }
