@@ -46,7 +46,7 @@ type Backup struct {
 	// prefer-standby. Default: the operator's, prefer-standby.
 	Target cnpgv1.BackupTarget `json:"target,omitempty"`
 	// Retention is for how long base backups, and the WAL that they need, are
-	// kept: a number and d, w or m. Default 30d.
+	// kept: a number and d, w or m, or none for ever. Default 30d.
 	Retention string `json:"retention,omitempty"`
 	// B2 and MinIO say how barman treats each of the stores.
 	B2    StoreOptions `json:"b2,omitempty"`

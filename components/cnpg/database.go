@@ -342,7 +342,7 @@ func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, st
 		return r
 	}
 	spec, err := mirrorSpec(args.Mirror, mirrorJob{
-		cluster: n.cluster, serverName: n.serverName(), generation: n.generation,
+		cluster: n.cluster, serverName: n.serverName(), firstServer: n.firstServer, generation: n.generation,
 		archive: store(args.Archive), mirror: store(args.Archive.other()),
 		bounds: boundsOf(args.Spec, args.Backup, args.Mirror),
 	})

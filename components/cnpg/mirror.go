@@ -188,7 +188,10 @@ func checkExactImage(at *field.Path, image string) field.ErrorList {
 type mirrorJob struct {
 	// cluster and serverName are the cluster and the folder it writes to now.
 	cluster, serverName string
-	generation          int
+	// firstServer is the folder of the first of the cluster's lives, generation
+	// the number of the present one.
+	firstServer string
+	generation  int
 	// archive is copied to mirror.
 	archive, mirror remote
 	bounds          mirrorBounds
@@ -362,7 +365,7 @@ func copyContainer(options Mirror, job mirrorJob) corev1.Container {
 		{Name: "ARCHIVE", Value: source.rclonePath("archive")},
 		{Name: "MIRROR", Value: job.mirror.rclonePath("mirror")},
 		{Name: "SERVER_NAME", Value: job.serverName},
-		{Name: "CLUSTER", Value: job.cluster},
+		{Name: "FIRST_SERVER", Value: job.firstServer},
 		{Name: "GENERATION", Value: strconv.Itoa(job.generation)},
 		{Name: "RETENTION_DAYS", Value: retentionDays(job.mirror.spec.RetentionPolicy)},
 		{Name: "BACKUP_PERIOD", Value: seconds(job.bounds.backupPeriod)},

@@ -8,7 +8,8 @@
 #
 # ARCHIVE, MIRROR  rclone paths that hold barman's folders, one a server name
 # SERVER_NAME      the server name that the cluster writes to now
-# CLUSTER, GENERATION  the cluster's name and the number of its present life
+# FIRST_SERVER, GENERATION  the server name of the cluster's first life and the
+#                  number of the present one; the n-th is FIRST_SERVER-n
 # RETENTION_DAYS   the mirror's recovery window; what it makes obsolete is
 #                  neither copied nor missed; empty: keep everything
 # {ARCHIVE,MIRROR}_{DATA,WAL}_ENCRYPTION  server-side encryption of what is
@@ -533,9 +534,9 @@ moment() { awk -v at="$1" "$lib"'BEGIN { print stamp(at) }'; } # seconds
 # generation_of prints the number of the life whose folder has a name, or 0.
 generation_of() { # server name
   case $1 in
-    "$CLUSTER") echo 1 ;;
-    "$CLUSTER"-[1-9]*)
-      number=${1#"$CLUSTER"-}
+    "$FIRST_SERVER") echo 1 ;;
+    "$FIRST_SERVER"-[1-9]*)
+      number=${1#"$FIRST_SERVER"-}
       case $number in *[!0-9]*) echo 0 ;; *) echo "$number" ;; esac
       ;;
     *) echo 0 ;;

@@ -59,7 +59,7 @@ func (s shell) run(t *testing.T, files map[string]string, command string) string
 	cmd := exec.CommandContext(t.Context(), s.program, "-c", mirrorScript+"\nnow=1000000\n"+command)
 	cmd.Dir = dir
 	cmd.Env = []string{
-		"PATH=" + s.path, "FUNCTIONS_ONLY=yes", "SERVER_NAME=db", "CLUSTER=db", "GENERATION=2", "WAL_DELAY=3600", "RETENTION_DAYS=10",
+		"PATH=" + s.path, "FUNCTIONS_ONLY=yes", "SERVER_NAME=db", "FIRST_SERVER=db", "GENERATION=2", "WAL_DELAY=3600", "RETENTION_DAYS=10",
 	}
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", output)
@@ -400,7 +400,7 @@ func TestMirrorScript(t *testing.T) {
 }
 
 // TestMirrorScriptIsFast gives it an archive of half a year, a segment every
-// three minutes.
+// three minutes, and BusyBox, which is the slowest, if there is one.
 func TestMirrorScriptIsFast(t *testing.T) {
 	t.Parallel()
 	const segments = 100_000
@@ -417,7 +417,11 @@ func TestMirrorScriptIsFast(t *testing.T) {
 		"done": strings.Join(done, ""), "base": base.String(), "expected": base.String(), "lines": "",
 		"wals": segmentsOf(1, 1, segments), "half": segmentsOf(1, 1, segments/2),
 	}
-	for name, shell := range shells(t) {
+	all := shells(t)
+	if busybox, found := all["busybox"]; found {
+		all = map[string]shell{"busybox": busybox}
+	}
+	for name, shell := range all {
 		start := time.Now()
 		got := shell.run(t, files, `
 			select_wal done wals half conflicts | wc -l

@@ -106,7 +106,7 @@ func TestMirrorCopiesThenPrunes(t *testing.T) {
 		"ARCHIVE":                   "archive:homelab-cnpg-b2/auth/authentik-postgresql",
 		"MIRROR":                    "mirror:homelab-postgres-backups/auth/authentik-postgresql",
 		"SERVER_NAME":               "authentik-postgresql-2",
-		"CLUSTER":                   "authentik-postgresql",
+		"FIRST_SERVER":              "authentik-postgresql",
 		"GENERATION":                "2",
 		"RETENTION_DAYS":            "14",
 		"BACKUP_PERIOD":             "604800",
@@ -192,15 +192,34 @@ func TestMirrorTrustsTheEndpointsCA(t *testing.T) {
 	}
 }
 
+func TestMirrorOfBackupsThatLieElsewhere(t *testing.T) {
+	t.Parallel()
+	args := databaseArgs()
+	args.Path, args.ServerName, args.Generation = "/", "authentik-2024", 2
+	copying := variables(podOf(cronJob(t, false, args, storageArgs())).InitContainers[0])
+	assert.Equal(t, "archive:homelab-cnpg-b2", copying["ARCHIVE"])
+	assert.Equal(t, "mirror:homelab-postgres-backups", copying["MIRROR"])
+	assert.Equal(t, "authentik-2024", copying["FIRST_SERVER"])
+	assert.Equal(t, "authentik-2024-2", copying["SERVER_NAME"])
+}
+
 func TestMirrorWithoutRetentionNeverPrunes(t *testing.T) {
 	t.Parallel()
-	store := remote{location: MinIO, spec: objectStoreSpec(MinIO, storageArgs().withDefaults(), StoreOptions{}, "auth/db")}
-	spec, err := mirrorSpec(Mirror{}.withDefaults(), mirrorJob{cluster: "db", serverName: "db", archive: store, mirror: store})
-	require.NoError(t, err)
-	pod := spec.JobTemplate.Spec.Template.Spec
-	assert.Empty(t, pod.InitContainers)
-	require.Len(t, pod.Containers, 1)
-	assert.Empty(t, variables(pod.Containers[0])["RETENTION_DAYS"])
+	for name, change := range map[string]func(*DatabaseArgs){
+		"of the database": func(a *DatabaseArgs) { a.Retention = none },
+		"of the store":    func(a *DatabaseArgs) { a.MinIO.Retention = none },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args := databaseArgs()
+			change(args)
+			pod := podOf(cronJob(t, false, args, storageArgs()))
+			assert.Empty(t, pod.InitContainers)
+			require.Len(t, pod.Containers, 1)
+			assert.Equal(t, "copy", pod.Containers[0].Name)
+			assert.Empty(t, variables(pod.Containers[0])["RETENTION_DAYS"])
+		})
+	}
 }
 
 func TestRetentionDays(t *testing.T) {

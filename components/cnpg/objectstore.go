@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// none switches a compression or an encryption off that is on by default.
+// none switches off what is on by default: a compression, an encryption, retention.
 const none = "none"
 
 // StoreOptions says how barman writes to and reads from one of the two stores.
@@ -16,7 +16,7 @@ const none = "none"
 // field that is not set gets the default below.
 type StoreOptions struct {
 	// Retention is for how long base backups, and the WAL that they need, are
-	// kept in this store. Default: the database's Retention.
+	// kept in this store; none for ever. Default: the database's Retention.
 	Retention string `json:"retention,omitempty"`
 	// WAL is about the WAL archive. Defaults: compression gzip, which every
 	// release of barman reads, stores as little as zstd and is as fast in a
@@ -125,8 +125,12 @@ func objectStoreSpec(at Location, storage StorageArgs, options StoreOptions, pat
 	if data.Encryption == none {
 		data.Encryption = barmanapi.EncryptionTypeNone
 	}
+	retention := options.Retention
+	if retention == none {
+		retention = ""
+	}
 	return barmanv1.ObjectStoreSpec{
-		RetentionPolicy: options.Retention,
+		RetentionPolicy: retention,
 		Configuration: barmanapi.BarmanObjectStoreConfiguration{
 			DestinationPath: destinationPath(bucket, path),
 			EndpointURL:     endpoint,

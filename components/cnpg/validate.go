@@ -125,16 +125,16 @@ func checkSchedule(at *field.Path, schedule string) field.ErrorList {
 const mostUnits = 9999
 
 // checkRetention wants what the plugin accepts for ObjectStore.spec.retentionPolicy,
-// and what barman can then count.
+// and what barman can then count, or none.
 func checkRetention(at *field.Path, retention string) field.ErrorList {
-	if retention == "" || regexp.MustCompile(`^[1-9][0-9]{0,3}[dwm]$`).MatchString(retention) {
+	if retention == "" || retention == none || regexp.MustCompile(`^[1-9][0-9]{0,3}[dwm]$`).MatchString(retention) {
 		return nil
 	}
 	if regexp.MustCompile(`^[1-9][0-9]*[dwm]$`).MatchString(retention) {
 		return field.ErrorList{field.Invalid(at, retention, fmt.Sprintf("expected %d at the most", mostUnits))}
 	}
 	return field.ErrorList{field.Invalid(at, retention,
-		`expected a number above 0 and d, w or m for days, weeks or months, for instance "30d"`)}
+		`expected a number above 0 and d, w or m for days, weeks or months, for instance "30d", or none`)}
 }
 
 // checkQuantity wants a size that Kubernetes can parse and that is above zero.
