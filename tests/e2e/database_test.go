@@ -4,7 +4,6 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/mirror"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 )
 
@@ -125,15 +125,6 @@ func (w *world) stores(db entry) (archive, mirror *lab.Store) {
 	return w.b2, w.nas
 }
 
-// mirrorRun is what a run of the mirror's job says of one server name.
-type mirrorRun struct {
-	Server string `json:"server"`
-	Mirror struct {
-		Backups   int    `json:"backups"`
-		NewestWAL string `json:"newestWAL"`
-	} `json:"mirror"`
-}
-
 // mirror runs a database's mirror job now, as "kubectl create job --from" does,
 // wants it to succeed and its copy to restore by itself.
 func (w *world) mirror(t *testing.T, db entry) {
@@ -143,16 +134,12 @@ func (w *world) mirror(t *testing.T, db entry) {
 		return w.jobDone(ctx, job)
 	})
 	archive, mirror := w.stores(db)
-	backups, err := mirror.CheckInvariant(t.Context(), db.folder(db.serverName()), archive)
+	backups, err := mirror.CheckData(t.Context(), db.folder(db.serverName()), archive)
 	require.NoError(t, err)
-	for _, run := range w.mirrorReport(t, job) {
-		if run.Server == db.serverName() {
-			assert.Len(t, backups, run.Mirror.Backups, "the report counts what the mirror has")
-			assert.NotEmpty(t, run.Mirror.NewestWAL)
-			return
-		}
-	}
-	require.Fail(t, "the mirror does not report on "+db.serverName())
+	report, found := w.mirrorReport(t, job).Folder(db.serverName())
+	require.True(t, found, "the mirror does not report on %s", db.serverName())
+	assert.Len(t, backups, report.Mirror.Backups, "the report counts what the mirror has")
+	assert.NotEmpty(t, report.Mirror.NewestWAL)
 }
 
 // startMirror makes a Job of a database's CronJob.
@@ -181,21 +168,22 @@ func (w *world) jobDone(ctx context.Context, job *batchv1.Job) error {
 	return nil
 }
 
-// mirrorReport reads the log of the job that has succeeded.
-func (w *world) mirrorReport(t *testing.T, job *batchv1.Job) []mirrorRun {
+// mirrorReport is the termination message of the job that has succeeded.
+func (w *world) mirrorReport(t *testing.T, job *batchv1.Job) mirror.Message {
 	t.Helper()
 	pods, err := w.typed.CoreV1().Pods(job.Namespace).List(t.Context(), metav1.ListOptions{
 		LabelSelector: "batch.kubernetes.io/job-name=" + job.Name, FieldSelector: "status.phase=Succeeded",
 	})
 	require.NoError(t, err)
 	require.Len(t, pods.Items, 1)
-	var message struct {
-		Folders []mirrorRun `json:"folders"`
-	}
-	for line := range strings.Lines(w.logs(t.Context(), job.Namespace, pods.Items[0].Name, "copy", 1000)) {
-		if json.Unmarshal([]byte(line), &message) == nil {
-			return message.Folders
+	status := pods.Items[0].Status
+	for _, container := range append(status.InitContainerStatuses, status.ContainerStatuses...) {
+		if container.Name == "copy" {
+			message, err := mirror.Parse([]byte(container.State.Terminated.Message))
+			require.NoError(t, err)
+			return message
 		}
 	}
-	return nil
+	require.Fail(t, "the job has no container copy")
+	return mirror.Message{}
 }

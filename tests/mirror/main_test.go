@@ -5,7 +5,6 @@ package mirror_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/mirror"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
 )
 
@@ -67,39 +67,9 @@ func (j *job) mirrored(t *testing.T, server string) folder {
 	return j.in(t, j.mirror, server)
 }
 
-// message is the termination message; docs/mirror.md describes it.
-type message struct {
-	Version  int
-	Time     string
-	OK       bool
-	Server   string
-	Problems []finding
-	Folders  []struct {
-		Server          string
-		Archive, Mirror copied
-	}
-	Omitted int
-}
-
-type finding struct {
-	Code, Server string
-	Fails        bool
-	Count        int
-}
-
-// copied is what restores from one store.
-type copied struct {
-	NewestBackup, NewestBackupEnd, NewestWAL string
-	NewWAL, Backups, WAL                     int
-	Bytes                                    int64
-	First, Last                              string
-	Gaps                                     int
-	LatestGaps                               [][2]string
-}
-
 // ended is how a run of the job ended.
 type ended struct {
-	message
+	mirror.Message
 	well   bool
 	output string
 }
@@ -114,7 +84,7 @@ func (j *job) run(t *testing.T) ended {
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", string(script))
 	cmd.Env = []string{
 		"PATH=" + filepath.Dir(rclone) + ":" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "RCLONE_CONFIG=/notfound",
-		"TERMINATION_LOG=" + log, "ARCHIVE=" + j.archive, "MIRROR=" + j.mirror, "CLUSTER=db",
+		"TERMINATION_LOG=" + log, "ARCHIVE=" + j.archive, "MIRROR=" + j.mirror, "FIRST_SERVER=db",
 		"ARCHIVE_DATA_ENCRYPTION=", "ARCHIVE_WAL_ENCRYPTION=", "MIRROR_DATA_ENCRYPTION=", "MIRROR_WAL_ENCRYPTION=",
 	}
 	for name, value := range j.env {
@@ -126,9 +96,9 @@ func (j *job) run(t *testing.T) ended {
 	result := ended{well: err == nil, output: output.String()}
 	content, err := os.ReadFile(log)
 	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(content, &result.message), "%s\n%s", content, result.output)
+	result.Message, err = mirror.Parse(content)
+	require.NoError(t, err, result.output)
 	require.Equal(t, result.well, result.OK, result.output)
-	require.Equal(t, 1, result.Version)
 	return result
 }
 

@@ -34,6 +34,8 @@ type world struct {
 	archive, mirror *lab.Store
 	secrets         client.Client
 	args            cnpg.DatabaseArgs
+	// judged are the base backups of the mirror that PostgreSQL has restored.
+	judged map[string]bool
 }
 
 // newWorld starts two stores: one like B2, with versions and encryption, and a
@@ -49,7 +51,7 @@ func newWorld(t *testing.T, archive cnpg.Location, nasData string) *world {
 	require.NoError(t, err)
 	t.Cleanup(nas.Stop)
 	w := &world{
-		dir: dir, b2: b2, nas: nas, archive: b2, mirror: nas,
+		dir: dir, b2: b2, nas: nas, archive: b2, mirror: nas, judged: map[string]bool{},
 		secrets: lab.Secrets(namespace, map[string]*lab.Store{"b2-cnpg-credentials": b2, "nas-credentials": nas}),
 		args: cnpg.DatabaseArgs{
 			Namespace: namespace,
@@ -236,11 +238,25 @@ func (w *world) requireRestores(t *testing.T, from lab.Folder, target *cnpgv1.Re
 	life.Stop()
 }
 
-// requireInvariant wants that the mirror restores by itself.
+// requireInvariant wants that every base backup in the mirror restores by
+// itself, up to where it is consistent: it has all of its data and WAL. The
+// judge is PostgreSQL.
 func (w *world) requireInvariant(t *testing.T, generation int) []lab.Backup {
 	t.Helper()
-	backups, err := w.mirror.CheckInvariant(t.Context(), prefix(generation), w.archive)
-	require.NoError(t, err, "the mirror's invariant")
+	backups, err := w.mirror.CheckData(t.Context(), prefix(generation), w.archive)
+	require.NoError(t, err, "the mirror's data")
+	immediate := true
+	for _, backup := range backups {
+		key := prefix(generation) + "/" + backup.ID
+		if w.judged[key] {
+			continue
+		}
+		life, err := w.restore(t, w.folder(t, w.mirror, generation),
+			&cnpgv1.RecoveryTarget{BackupID: backup.ID, TargetImmediate: &immediate})
+		require.NoError(t, err, "base backup %s of the mirror", backup.ID)
+		life.Stop()
+		w.judged[key] = true
+	}
 	return backups
 }
 

@@ -22,6 +22,8 @@ type Run struct {
 	Failed string
 	// Output is what all containers said.
 	Output string
+	// Message is the termination message of the container that copies.
+	Message []byte
 	// Took is how long it all took.
 	Took time.Duration
 }
@@ -32,24 +34,36 @@ type Run struct {
 func RunJob(ctx context.Context, job batchv1.CronJob, secrets client.Client) (Run, error) {
 	pod := job.Spec.JobTemplate.Spec.Template.Spec
 	var output bytes.Buffer
-	start := time.Now()
+	message, err := os.CreateTemp(Directory(), "message-")
+	if err != nil {
+		return Run{}, err
+	}
+	defer func() { _ = os.Remove(message.Name()) }()
+	if err := message.Close(); err != nil {
+		return Run{}, err
+	}
+	start, failed := time.Now(), ""
 	for _, container := range append(pod.InitContainers[:len(pod.InitContainers):len(pod.InitContainers)], pod.Containers...) {
-		ok, err := runContainer(ctx, job.Namespace, container, secrets, &output)
+		ok, err := runContainer(ctx, job.Namespace, container, secrets, message.Name(), &output)
 		if err != nil {
 			return Run{}, fmt.Errorf("container %s: %w", container.Name, err)
 		}
 		if !ok {
-			return Run{Failed: container.Name, Output: output.String(), Took: time.Since(start)}, nil
+			failed = container.Name
+			break
 		}
 	}
-	return Run{Output: output.String(), Took: time.Since(start)}, nil
+	took := time.Since(start)
+	content, err := os.ReadFile(message.Name())
+	return Run{Failed: failed, Output: output.String(), Message: content, Took: took}, err
 }
 
 // runContainer tells whether the command ended well.
-func runContainer(ctx context.Context, namespace string, container corev1.Container, secrets client.Client, output *bytes.Buffer,
+func runContainer(ctx context.Context, namespace string, container corev1.Container, secrets client.Client, message string,
+	output *bytes.Buffer,
 ) (bool, error) {
 	path := imagePath(container)
-	environment := []string{"PATH=" + path, "HOME=/", "TMPDIR=" + Directory()}
+	environment := []string{"PATH=" + path, "HOME=/", "TMPDIR=" + Directory(), "TERMINATION_LOG=" + message}
 	for _, variable := range container.Env {
 		value, err := variableValue(ctx, namespace, variable, secrets)
 		if err != nil {

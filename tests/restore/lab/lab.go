@@ -1,6 +1,6 @@
 // Package lab is where databases are backed up, mirrored, lost and restored:
-// PostgreSQL, barman's cloud tools and rclone from Debian's packages, and S3
-// servers built from MinIO's module, all on loopback.
+// PostgreSQL and barman's cloud tools from Debian's packages, S3 servers built
+// from MinIO's module and rclone built from its own, all on loopback.
 //
 // It does what CloudNativePG and the Barman Cloud plugin do around those
 // programs, with the library that the plugin's sidecar uses, and runs the
@@ -120,12 +120,16 @@ func outside(ctx context.Context, progress io.Writer, options Options) (int, err
 	if err != nil {
 		return 0, err
 	}
+	rclone, err := tools.Rclone().Build(ctx, progress)
+	if err != nil {
+		return 0, err
+	}
 	dir, err := os.MkdirTemp("", "restore-lab-")
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := furnish(dir, minio); err != nil {
+	if err := furnish(dir, minio, rclone); err != nil {
 		return 0, err
 	}
 	environment := append(os.Environ(), stageVariable+"="+stageEntering, directoryVariable+"="+dir, "HOME="+dir, "TMPDIR="+dir)
@@ -163,7 +167,7 @@ func toolsFolder(dir string) string { return filepath.Join(dir, "copy-image") }
 // furnish puts into the directory what the user postgres is to run: this
 // program, MinIO, and the programs of the mirror's copy image, which are
 // BusyBox and rclone and nothing else.
-func furnish(dir, minio string) error {
+func furnish(dir, minio, rclone string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -183,7 +187,10 @@ func furnish(dir, minio string) error {
 	if err != nil {
 		return fmt.Errorf("list the applets of BusyBox: %w", err)
 	}
-	links := map[string]string{"rclone": "/usr/bin/rclone"}
+	if err := copyProgram(rclone, filepath.Join(toolsFolder(dir), "rclone")); err != nil {
+		return err
+	}
+	links := map[string]string{}
 	for applet := range strings.FieldsSeq(string(applets)) {
 		links[applet] = "/usr/bin/busybox"
 	}

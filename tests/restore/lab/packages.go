@@ -24,7 +24,6 @@ func debianPackages() map[string]string {
 		"python3-snappy":    "/usr/lib/python3/dist-packages/snappy/__init__.py",
 		"python3-lz4":       "/usr/lib/python3/dist-packages/lz4/__init__.py",
 		"python3-zstandard": "/usr/lib/python3/dist-packages/zstandard/__init__.py",
-		"rclone":            "/usr/bin/rclone",
 		"busybox":           "/usr/bin/busybox",
 	}
 }

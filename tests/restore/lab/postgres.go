@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -44,6 +43,14 @@ func (i *Instance) initialize(ctx context.Context, arguments ...string) error {
 // start starts the server with settings and waits until it takes connections
 // for writing: a server that recovers does so when it is done.
 func (i *Instance) start(ctx context.Context, settings map[string]string) error {
+	if err := i.launch(settings); err != nil {
+		return err
+	}
+	return i.awaitRecovering(ctx, false)
+}
+
+// launch starts the server with settings.
+func (i *Instance) launch(settings map[string]string) error {
 	if err := os.MkdirAll(i.run(), 0o700); err != nil {
 		return err
 	}
@@ -61,13 +68,19 @@ func (i *Instance) start(ctx context.Context, settings map[string]string) error 
 		return err
 	}
 	i.db.SetMaxOpenConns(4)
-	return process.await(ctx, i.logFile(), 10*time.Minute, func(ctx context.Context) error {
+	return nil
+}
+
+// awaitRecovering waits until the server takes connections, as one that
+// recovers, or follows another one, or does not.
+func (i *Instance) awaitRecovering(ctx context.Context, want bool) error {
+	return i.process.await(ctx, i.logFile(), 10*time.Minute, func(ctx context.Context) error {
 		var recovering bool
 		if err := i.db.QueryRowContext(ctx, "select pg_is_in_recovery()").Scan(&recovering); err != nil {
 			return err
 		}
-		if recovering {
-			return errors.New("still recovering")
+		if recovering != want {
+			return fmt.Errorf("recovering is %t", recovering)
 		}
 		return nil
 	})
@@ -155,6 +168,11 @@ func (i *Instance) Archived(ctx context.Context) error {
 	if err := i.SwitchWAL(ctx); err != nil {
 		return err
 	}
+	return i.AwaitArchived(ctx)
+}
+
+// AwaitArchived waits until all complete WAL segments are archived.
+func (i *Instance) AwaitArchived(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	for {
