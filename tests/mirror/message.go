@@ -1,4 +1,5 @@
-// Package mirror reads what the mirror's job says when it ends.
+// Package mirror reads what the mirror's job says when it ends: its termination
+// message, which docs/mirror.md describes.
 package mirror
 
 import (
@@ -7,7 +8,7 @@ import (
 	"time"
 )
 
-// Message is the termination message of the job; docs/mirror.md describes it.
+// Message is the termination message of the job.
 type Message struct {
 	Version  int
 	Time     string
