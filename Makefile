@@ -2,6 +2,8 @@
 # what there is.
 
 STACK ?= local
+# The kubernetes plugin of `make acceptance`: stand-in, or real as Pulumi finds it.
+PLUGINS ?= stand-in
 # The sandbox deploys the embedded default; every other stack is deployed by the
 # installed Pulumi with the real plugins.
 SANDBOX = go -C tests build -o ../.sandbox/start ./cmd/sandbox && cd tests && ../.sandbox/start
@@ -28,6 +30,7 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  STACK=<environment> chooses one of stacks/Pulumi.<environment>.yaml"
+	@echo "  PLUGINS=real makes acceptance use the real plugin for Kubernetes"
 
 ifeq ($(STACK),local)
 up: ## Deploy an environment; without STACK into the sandbox
@@ -56,7 +59,7 @@ test: ## Run all tests that need nothing but Go
 	go -C tests test -count=1 -timeout 40m ./...
 
 acceptance: ## Try everything on a real API server and operators
-	go -C tests test -tags acceptance -count=1 -v -timeout 60m ./acceptance/
+	go -C tests test -tags acceptance -count=1 -v -timeout 60m ./acceptance/ -plugins=$(PLUGINS)
 
 restore-test: ## Restore from both copies with real servers (root)
 	go -C tests test -tags restore -count=1 -v -timeout 60m ./restore/

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/b2"
@@ -87,12 +88,7 @@ func (s *Storage) recordKeyInUse(ctx *pulumi.Context, name string, keys []pulumi
 	// The engine wants a name that no other hook of the program has.
 	hook, err := ctx.RegisterResourceHook("keys of the B2 bucket "+s.args.B2.Bucket,
 		func(update *pulumi.ResourceHookArgs) error {
-			before := update.OldInputs.Mappable()
-			key, noted := before["key"].(string)
-			if !noted || before["adopted"] == true {
-				return nil // a note that was imported, with the component, names no key
-			}
-			return s.args.B2.checkKept(key)
+			return s.args.B2.checkKeptSince(update.OldInputs)
 		}, &pulumi.ResourceHookOptions{OnDryRun: true})
 	if err != nil {
 		return fmt.Errorf("keys of storage %q: %w", name, err)
@@ -120,6 +116,16 @@ func (k *keyInUse) precedes(value pulumi.StringOutput) pulumi.StringOutput {
 	return pulumi.All(value, k.URN()).ApplyT(func(values []any) string {
 		return values[0].(string) //nolint:forcetypeassert // it is the StringOutput's
 	}).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
+}
+
+// checkKeptSince compares with a note. One that was imported says nothing: no key
+// was made before.
+func (a B2Args) checkKeptSince(note resource.PropertyMap) error {
+	key, adopted := note["key"], note["adopted"]
+	if !key.IsString() || adopted.IsBool() && adopted.BoolValue() {
+		return nil
+	}
+	return a.checkKept(key.StringValue())
 }
 
 // checkKept wants the key that the databases use to be kept, and says how it is

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -161,6 +162,25 @@ func TestTheKeyInUseHasToStayOnTheList(t *testing.T) {
 			}
 			require.ErrorContains(t, err, test.want)
 			assert.ErrorContains(t, err, `the databases use "a"`)
+		})
+	}
+}
+
+func TestOnlyAKeyThatWasMadeHasToStay(t *testing.T) {
+	t.Parallel()
+	args := B2Args{Keys: []string{"new"}}
+	for name, test := range map[string]struct {
+		note    resource.PropertyMap
+		refused bool
+	}{
+		"made":                 {resource.PropertyMap{"key": resource.NewProperty("old"), "adopted": resource.NewProperty(false)}, true},
+		"adopted":              {resource.PropertyMap{"key": resource.NewProperty("old"), "adopted": resource.NewProperty(true)}, false},
+		"imported without one": {resource.PropertyMap{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := args.checkKeptSince(test.note)
+			assert.Equal(t, test.refused, err != nil, "%v", err)
 		})
 	}
 }

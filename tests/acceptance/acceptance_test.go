@@ -7,13 +7,18 @@ package acceptance
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
 )
+
+// plugins says which kubernetes plugin the engine uses.
+var plugins = flag.String("plugins", "stand-in", "the kubernetes plugin: stand-in, or real as Pulumi finds it")
 
 // suite is what the tests share.
 type suite struct {
@@ -21,6 +26,11 @@ type suite struct {
 }
 
 func TestAcceptance(t *testing.T) {
+	require.Contains(t, []string{"stand-in", "real"}, *plugins, "-plugins")
+	if *plugins == "real" {
+		_, err := sandbox.RealKubernetes(t.Context())
+		require.NoError(t, err)
+	}
 	plane, err := controlplane.Start(t.Context(), t.Output())
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -32,6 +42,8 @@ func TestAcceptance(t *testing.T) {
 		plane.Stop()
 	})
 	s := &suite{plane: plane}
+	s.sayReady(t)
+	t.Run("contract", s.testContract)
 	t.Run("seed", s.testSeed)
 	t.Run("verdicts", s.testVerdicts)
 	t.Run("programs", s.testPrograms)

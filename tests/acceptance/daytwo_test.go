@@ -116,7 +116,7 @@ func (d *dayTwo) shrinkStorage(t *testing.T) {
 	require.ErrorContains(t, err, "can't shrink existing storage")
 	assert.Equal(t, "30Gi", d.clusterField(t, "spec", "storage", "size"))
 	d.databases = before
-	d.configure(t)
+	assert.Equal(t, []string{"update shop-cluster"}, d.up(t), "a failed update is tried again, with what is right now")
 }
 
 func (d *dayTwo) changeParameter(t *testing.T) {

@@ -152,6 +152,7 @@ func (s *suite) newBox(t *testing.T, options sandbox.Options) *box {
 	t.Helper()
 	heard := &warnings{}
 	options.Cluster = s.plane.Admin()
+	options.Real = *plugins == "real"
 	options.Dir = t.TempDir()
 	options.Warn = func(text string) { heard.HandleWarningHeader(0, "", text) }
 	sandboxed, err := sandbox.Start(t.Context(), options)

@@ -4,18 +4,16 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
 // loopback is the only address that anything here listens on, with one
@@ -153,16 +151,11 @@ func (c *ControlPlane) clientFor(user string, groups ...string) (*rest.Config, e
 
 // writeKubeconfig writes the client's configuration for a process to read.
 func (c *ControlPlane) writeKubeconfig(name string, client *rest.Config) (string, error) {
-	path := filepath.Join(c.dir, name+".kubeconfig")
-	config := clientcmdapi.NewConfig()
-	config.Clusters[name] = &clientcmdapi.Cluster{Server: client.Host, CertificateAuthorityData: client.CAData}
-	config.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: client.CertData, ClientKeyData: client.KeyData}
-	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
-	config.CurrentContext = name
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
+	content, err := kube.Kubeconfig(name, client)
+	if err != nil {
 		return "", fmt.Errorf("write the kubeconfig of %s: %w", name, err)
 	}
-	return path, os.Chmod(path, 0o600)
+	return c.write(name+".kubeconfig", content)
 }
 
 // freePort returns a port that was free a moment ago. The kernel does not hand

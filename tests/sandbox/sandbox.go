@@ -53,10 +53,12 @@ type Options struct {
 	Binary string
 	// Cluster is a real API server for the Kubernetes objects. Default: none.
 	Cluster *rest.Config
-	// Await is for how long to wait for each object that is made or changed
-	// there, where the real provider would. It takes operators and, for pods, a
-	// node. Default: not at all.
+	// Await is for how long to wait at most for each object that is made or
+	// changed there. Default: as long as the real provider.
 	Await time.Duration
+	// Real has the engine use the real kubernetes plugin that Pulumi finds, in
+	// place of the stand-in. It takes a Cluster.
+	Real bool
 	// Warn is told the warnings of that API server. Default: nobody is.
 	Warn func(warning string)
 	// Progress is shown what goes on, Pulumi's own display included.
@@ -67,7 +69,7 @@ type Options struct {
 // Sandbox is a project that is ready to run. Its methods are not to be called
 // at the same time.
 type Sandbox struct {
-	// Kubernetes is the provider that the engine talks to.
+	// Kubernetes is the stand-in that the engine talks to, nil with Options.Real.
 	Kubernetes *provider.Kubernetes
 
 	options     Options
@@ -186,33 +188,39 @@ func (s *Sandbox) passphrase() (string, error) {
 
 // attach serves the providers and the language host, and tells Pulumi where.
 func (s *Sandbox) attach(ctx context.Context) error {
-	var err error
-	if s.Kubernetes, err = s.kubernetes(ctx); err != nil {
-		return err
-	}
 	b2, err := provider.NewB2(s.path("b2"))
 	if err != nil {
 		return err
 	}
-	host := program.NewHost(s.project.program, s.options.Binary)
 	services := &services{}
 	s.closers = append(s.closers, services.stop)
-	providers := services.serve(ctx, "kubernetes", provider.Registrar(s.Kubernetes)) +
-		"," + services.serve(ctx, "minio", provider.Registrar(provider.NewMinIO(s.path("minio")))) +
+	providers := services.serve(ctx, "minio", provider.Registrar(provider.NewMinIO(s.path("minio")))) +
 		"," + services.serve(ctx, "terraform-provider", provider.Registrar(b2))
-	languages := services.serve(ctx, "go", host.Register)
+	var kubernetes []string
+	if s.options.Real {
+		if kubernetes, err = s.useReal(ctx); err != nil {
+			return err
+		}
+	} else {
+		if s.Kubernetes, err = s.kubernetes(ctx); err != nil {
+			return err
+		}
+		providers += "," + services.serve(ctx, "kubernetes", provider.Registrar(s.Kubernetes))
+		kubernetes = []string{"PULUMI_IGNORE_AMBIENT_PLUGINS=true"}
+	}
+	host := program.NewHost(s.project.program, s.options.Binary)
 	s.environment = append(withoutPulumi(os.Environ()),
 		"PULUMI_HOME="+s.path("home"),
 		"PULUMI_BACKEND_URL=file://"+s.path("state"),
 		"PULUMI_CONFIG_PASSPHRASE_FILE="+s.path("passphrase"),
 		"PULUMI_DEBUG_PROVIDERS="+providers,
-		"PULUMI_DEBUG_LANGUAGES="+languages,
-		"PULUMI_IGNORE_AMBIENT_PLUGINS=true",
+		"PULUMI_DEBUG_LANGUAGES="+services.serve(ctx, "go", host.Register),
 		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
 		"PULUMI_SKIP_UPDATE_CHECK=true",
 		"PULUMI_SUPPRESS_NEO_LINK=true",
 		"PULUMI_DEBUG_COMMANDS=true", // for --event-log
 	)
+	s.environment = append(s.environment, kubernetes...)
 	return services.err
 }
 

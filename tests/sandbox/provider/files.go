@@ -25,16 +25,23 @@ func (f Files) Path(object Object) string {
 }
 
 // Create writes the file of an object that does not exist.
-func (f Files) Create(ctx context.Context, object Object, mode Mode) (map[string]any, error) {
+func (f Files) Create(_ context.Context, object Object, mode Mode) (map[string]any, error) {
 	_, err := os.Stat(f.Path(object))
 	if err == nil && !mode.Upsert && !mode.DryRun {
 		return nil, fmt.Errorf("the object exists already, as %s", f.Path(object))
 	}
-	return f.Update(ctx, object, mode)
+	return f.write(object, mode)
 }
 
-// Update writes an object's file.
+// Update writes an object's file again.
 func (f Files) Update(_ context.Context, object Object, mode Mode) (map[string]any, error) {
+	if _, err := os.Stat(f.Path(object)); err != nil {
+		return nil, fmt.Errorf("the object is gone: %w", err)
+	}
+	return f.write(object, mode)
+}
+
+func (f Files) write(object Object, mode Mode) (map[string]any, error) {
 	if mode.DryRun {
 		return object.Object, nil
 	}
@@ -69,7 +76,11 @@ func (f Files) Read(_ context.Context, object Object, recorded map[string]any) (
 }
 
 // Delete removes an object's file.
-func (f Files) Delete(_ context.Context, object Object) error { return removeFile(f.Path(object)) }
+func (f Files) Delete(_ context.Context, object Object, _ Deletion) error {
+	return removeFile(f.Path(object))
+}
 
 // Await has nothing to wait for: a file does not become ready.
-func (Files) Await(context.Context, Object, time.Duration) error { return nil }
+func (Files) Await(_ context.Context, object Object, _ time.Duration) (map[string]any, error) {
+	return object.Object, nil
+}

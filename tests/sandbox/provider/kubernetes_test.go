@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox/provider"
@@ -98,29 +99,55 @@ func urnOf(token tokens.Type) resource.URN {
 	return resource.NewURN("homelab", "cnpg-backup", "", token, "object")
 }
 
+// checked are an object's inputs as Check returns them.
+func checked(t *testing.T, kubernetes *provider.Kubernetes, object resource.PropertyMap) resource.PropertyMap {
+	t.Helper()
+	response, err := kubernetes.Check(t.Context(), plugin.CheckRequest{URN: urnOf("kubernetes:any/v1:Any"), News: object})
+	require.NoError(t, err)
+	return response.Properties
+}
+
+// stateOf is what is recorded of an object that an API server has changed.
+func stateOf(inputs, live resource.PropertyMap) resource.PropertyMap {
+	state := live.Copy()
+	state["__inputs"] = resource.NewProperty(inputs)
+	return state
+}
+
 func TestKubernetesReplacesWhatTheRealProviderReplaces(t *testing.T) {
 	kubernetes, _ := newKubernetes(t)
 	store := objectStore(map[string]any{"destinationPath": "a"})
 	for _, test := range []struct {
 		name         string
 		old, updated resource.PropertyMap
-		want         plugin.DiffKind
+		want         map[string]plugin.DiffKind
 		deleteFirst  bool
 	}{
-		{"a field of a custom resource", store, objectStore(map[string]any{"destinationPath": "b"}), plugin.DiffUpdate, false},
-		{"what a Secret holds", secret("a", "old"), secret("a", "new"), plugin.DiffUpdateReplace, true},
-		{"the name of an object", secret("a", "old"), secret("b", "old"), plugin.DiffUpdateReplace, false},
+		{
+			"a field of a custom resource", store, objectStore(map[string]any{"destinationPath": "b"}),
+			map[string]plugin.DiffKind{"spec.configuration.destinationPath": plugin.DiffUpdate}, false,
+		},
+		{
+			"what a Secret holds", secret("a", "old"), secret("a", "new"),
+			map[string]plugin.DiffKind{"data.KEY": plugin.DiffUpdateReplace}, true,
+		},
+		{
+			"the name of an object", secret("a", "old"), secret("b", "old"),
+			map[string]plugin.DiffKind{"metadata.name": plugin.DiffUpdateReplace}, false,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			old := checked(t, kubernetes, test.old)
 			diff, err := kubernetes.Diff(t.Context(), plugin.DiffRequest{
-				OldInputs: test.old, OldOutputs: test.old, NewInputs: test.updated,
+				OldOutputs: stateOf(old, old), NewInputs: checked(t, kubernetes, test.updated),
 			})
 
 			require.NoError(t, err)
-			require.Len(t, diff.DetailedDiff, 1)
-			for _, change := range diff.DetailedDiff {
-				assert.Equal(t, test.want, change.Kind)
+			kinds := map[string]plugin.DiffKind{}
+			for path, change := range diff.DetailedDiff {
+				kinds[path] = change.Kind
 			}
+			assert.Equal(t, test.want, kinds)
 			assert.Equal(t, test.deleteFirst, diff.DeleteBeforeReplace)
 		})
 	}
@@ -135,16 +162,48 @@ func TestKubernetesSeesWhatAServerChanged(t *testing.T) {
 	rewritten := objectStore(map[string]any{"destinationPath": "A"})
 
 	same, err := kubernetes.Diff(t.Context(), plugin.DiffRequest{
-		OldInputs: inputs, OldOutputs: defaulted, NewInputs: inputs,
+		OldOutputs: stateOf(inputs, defaulted), NewInputs: inputs,
 	})
 	require.NoError(t, err)
 	assert.Equal(t, plugin.DiffNone, same.Changes)
 
 	different, err := kubernetes.Diff(t.Context(), plugin.DiffRequest{
-		OldInputs: inputs, OldOutputs: rewritten, NewInputs: inputs,
+		OldOutputs: stateOf(inputs, rewritten), NewInputs: inputs,
 	})
 	require.NoError(t, err)
 	assert.Contains(t, different.DetailedDiff, "spec.configuration.destinationPath")
+}
+
+// TestKubernetesRefusesWhatItDoesNotKnow keeps the stand-in from doing as it
+// likes where the real provider has rules of its own.
+func TestKubernetesRefusesWhatItDoesNotKnow(t *testing.T) {
+	kubernetes, _ := newKubernetes(t)
+	deployment := properties(map[string]any{
+		"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"namespace": "auth", "name": "app"},
+	})
+	unnamed := properties(map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"namespace": "auth"},
+	})
+
+	_, err := kubernetes.Check(t.Context(), plugin.CheckRequest{URN: urnOf("kubernetes:apps/v1:Deployment"), News: deployment})
+	require.ErrorContains(t, err, "Deployment auth/app: the sandbox does not know how the real provider treats this kind")
+	_, err = kubernetes.Check(t.Context(), plugin.CheckRequest{URN: urnOf("kubernetes:core/v1:Secret"), News: unnamed})
+	require.ErrorContains(t, err, "Secret auth/: the sandbox makes up no names")
+}
+
+// TestAConditionOfAnOlderGenerationIsNone is as in the real provider:
+// https://github.com/pulumi/pulumi-kubernetes/blob/v4.30.0/provider/pkg/await/condition/kubectl.go
+func TestAConditionOfAnOlderGenerationIsNone(t *testing.T) {
+	object := func(observed int64) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{
+			"metadata": map[string]any{"generation": int64(2)},
+			"status": map[string]any{"conditions": []any{
+				map[string]any{"type": "Ready", "status": "True", "observedGeneration": observed},
+			}},
+		}}
+	}
+	require.NoError(t, provider.Meets(object(2), "Ready", "True"))
+	require.ErrorContains(t, provider.Meets(object(1), "Ready", "True"), "condition Ready is of generation 1, not 2")
 }
 
 func TestAManifestHasNoSecrets(t *testing.T) {

@@ -21,8 +21,23 @@ import (
 // Registrar adds a provider to a server.
 func Registrar(p plugin.Provider) func(*grpc.Server) {
 	return func(server *grpc.Server) {
-		pulumirpc.RegisterResourceProviderServer(server, plugin.NewProviderServer(p))
+		pulumirpc.RegisterResourceProviderServer(server, detailed{plugin.NewProviderServer(p)})
 	}
+}
+
+// detailed tells the engine that differences have details, which the SDK's
+// server does not say. An engine that is not told compares for itself.
+type detailed struct {
+	pulumirpc.ResourceProviderServer
+}
+
+// Diff compares.
+func (d detailed) Diff(ctx context.Context, request *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
+	response, err := d.ResourceProviderServer.Diff(ctx, request)
+	if err == nil {
+		response.HasDetailedDiff = true
+	}
+	return response, err
 }
 
 // base answers what an engine asks every provider.
@@ -60,9 +75,9 @@ func (base) CheckConfig(_ context.Context, request plugin.CheckConfigRequest) (p
 	return plugin.CheckConfigResponse{Properties: request.News}, nil
 }
 
-// DiffConfig never replaces a provider.
-func (base) DiffConfig(context.Context, plugin.DiffConfigRequest) (plugin.DiffConfigResponse, error) {
-	return plugin.DiffConfigResponse{Changes: plugin.DiffNone}, nil
+// DiffConfig compares two configurations. No change of one needs new resources.
+func (base) DiffConfig(_ context.Context, request plugin.DiffConfigRequest) (plugin.DiffConfigResponse, error) {
+	return difference(request.OldInputs, request.NewInputs, func(resource.PropertyPath) bool { return false })
 }
 
 // Configure has nothing to connect to.
