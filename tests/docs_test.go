@@ -54,7 +54,7 @@ func isMade(folder string) bool {
 }
 
 var (
-	fenced  = regexp.MustCompile("(?ms)^ *```([a-z]*)\n(.*?)^ *```$")
+	fenced  = regexp.MustCompile("(?ms)^ *```([a-z]*)\n(.*?\n) *```$")
 	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	// indented is a line of an indented block.

@@ -38,7 +38,7 @@ func documents(t *testing.T) map[string]string {
 
 // fenced finds blocks that are fenced, also in a list: the indentation, the
 // language, the block.
-var fenced = regexp.MustCompile("(?ms)^( *)```([a-z]*)\n(.*?)^ *```$")
+var fenced = regexp.MustCompile("(?ms)^( *)```([a-z]*)\n(.*?\n) *```$")
 
 // blocks are the documents' fenced blocks of a language.
 func blocks(t *testing.T, language string) []string {
