@@ -48,6 +48,7 @@ func TestAcceptance(t *testing.T) {
 	t.Run("verdicts", s.testVerdicts)
 	t.Run("programs", s.testPrograms)
 	t.Run("day two", s.testDayTwo)
+	t.Run("lives", s.testLives)
 	t.Run("adopt", s.testAdopt)
 	t.Run("gitops", s.testGitOps)
 }

@@ -88,6 +88,7 @@ func (s *suite) testAdopt(t *testing.T) {
 			a.box.importExisting(t, a.existing)
 			_, err := a.box.Preview(t.Context())
 			require.ErrorContains(t, err, "conflict", "the fields are not Pulumi's yet")
+			a.assertArchiveStays(t)
 			a.configure(t, "100", true)
 			a.assertNothingIsMadeAnew(t)
 			a.box.must(t, "up", a.box.Up)
@@ -222,6 +223,21 @@ func (a *adoption) run(t *testing.T, block string) string {
 	}
 	t.Logf("%s", printed)
 	return string(printed)
+}
+
+// assertArchiveStays tries to adopt with another folder, server name and store
+// than the database has: its archive would go on in an empty folder.
+func (a *adoption) assertArchiveStays(t *testing.T) {
+	t.Helper()
+	for _, change := range []string{`{path: elsewhere}`, `{serverName: other}`, `{archive: minio}`} {
+		wrong := a.config(t, "100", true)
+		described := wrong["cnpg-backup:databases"].([]any)[0].(map[string]any)
+		wrong["cnpg-backup:databases"] = []any{merge(t, described, fromYAML(t, change))}
+		require.NoError(t, a.box.Configure(t.Context(), wrong))
+		preview, err := a.box.Preview(t.Context())
+		require.Error(t, err, change)
+		assert.Contains(t, preview.Output, `database "authentik": refused`, change)
+	}
 }
 
 // assertNothingIsMadeAnew looks for what the guide says no line may say.
