@@ -12,11 +12,8 @@ import (
 type CredentialsArgs struct {
 	// Namespace is where the Secret is made. Required.
 	Namespace string
-	// Bitwarden is where the key lies. Required without Storage.
+	// Bitwarden is where the key lies. Required.
 	Bitwarden BitwardenArgs
-	// Storage, when given, is the Storage whose key this is: its Bitwarden
-	// settings are used, and the ExternalSecret waits for the key. Default: none.
-	Storage *Storage
 }
 
 // Credentials is the ExternalSecret that brings the B2 key from Bitwarden into
@@ -32,35 +29,49 @@ type Credentials struct {
 	ready     []pulumi.Resource
 }
 
-// NewCredentials makes the ExternalSecret of one namespace.
+// NewCredentials makes the ExternalSecret of a namespace that has no Database,
+// for a key that is in Bitwarden already. Where there is a Storage, use its
+// method Credentials.
 func NewCredentials(ctx *pulumi.Context, name string, args *CredentialsArgs, opts ...pulumi.ResourceOption,
 ) (*Credentials, error) {
-	if err := Join(fmt.Sprintf("credentials %q", name), args.validate()); err != nil {
+	cluster, err := clusterOf(opts)
+	if err != nil {
+		return nil, fmt.Errorf("credentials %q: %w", name, err)
+	}
+	label, problems := fmt.Sprintf("credentials %q", name), args.validate()
+	var claims []claim
+	if args != nil {
+		claims = credentialsClaims(args.Namespace, args.Bitwarden, label, cluster)
+	}
+	if err := Join(label, claimsOf(ctx).take(claims, problems)); err != nil {
 		return nil, err
 	}
-	bitwarden, after := args.Bitwarden.withDefaults(false), []pulumi.Resource(nil)
-	if args.Storage != nil {
-		bitwarden, after = args.Storage.args.Bitwarden, args.Storage.ready
-	}
-	credentials := &Credentials{namespace: args.Namespace}
+	return newCredentials(ctx, name, args.Namespace, args.Bitwarden.withDefaults(false), nil, opts...)
+}
+
+// newCredentials registers the credentials of a namespace. The storage is the
+// one whose key it is, if there is one: the ExternalSecret waits for the key.
+func newCredentials(ctx *pulumi.Context, name, namespace string, bitwarden BitwardenArgs, storage *Storage,
+	opts ...pulumi.ResourceOption,
+) (*Credentials, error) {
+	credentials := &Credentials{namespace: namespace}
 
 	err := ctx.RegisterComponentResourceV2("cnpg-backup:index:Credentials", name, pulumi.Map{
-		"namespace": pulumi.String(args.Namespace),
+		"namespace": pulumi.String(namespace),
 		"store":     pulumi.String(bitwarden.Store),
 	}, credentials, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("credentials %q: %w", name, err)
 	}
 
-	if err := credentials.bring(ctx, name, B2Secret, bitwarden, args.Storage, after); err != nil {
+	if err := credentials.bring(ctx, name, B2Secret, bitwarden, storage); err != nil {
 		return nil, err
 	}
 	if bitwarden.MirrorItem != "" {
-		if err := credentials.bring(ctx, name, B2MirrorSecret, bitwarden.ofMirror(), args.Storage, after); err != nil {
+		if err := credentials.bring(ctx, name, B2MirrorSecret, bitwarden.ofMirror(), storage); err != nil {
 			return nil, err
 		}
 	}
-	credentials.SecretName = pulumi.String(B2Secret).ToStringOutput()
 
 	return credentials, ctx.RegisterResourceOutputs(credentials, pulumi.Map{
 		"secretName": credentials.SecretName,
@@ -69,12 +80,14 @@ func NewCredentials(ctx *pulumi.Context, name string, args *CredentialsArgs, opt
 
 // bring makes the ExternalSecret that brings a key into the namespace.
 func (c *Credentials) bring(ctx *pulumi.Context, name, secret string, from BitwardenArgs, storage *Storage,
-	after []pulumi.Resource,
 ) error {
 	// Without its ExternalSecret the Secret stays, so that neither a replacement
 	// nor a rename nor destroy stops what archives with it.
 	annotations := pulumi.StringMap{deletionPropagation: pulumi.String("orphan")}
-	options := []pulumi.ResourceOption{pulumi.Parent(c), pulumi.DependsOn(after)}
+	options := []pulumi.ResourceOption{pulumi.Parent(c)}
+	if storage != nil {
+		options = append(options, pulumi.DependsOn(storage.ready))
+	}
 	if storage != nil && *from.HandOver {
 		annotations[waitFor], annotations[keyAnnotation] = pulumi.String(isReady), from.fingerprint(storage.keyIDOf(secret))
 		wait, err := waitForKey(ctx, name+"-"+secret, fmt.Sprintf(
@@ -94,6 +107,9 @@ func (c *Credentials) bring(ctx *pulumi.Context, name, secret string, from Bitwa
 	if err != nil {
 		return err
 	}
+	if secret == B2Secret {
+		c.SecretName = outputOf(externalSecret, secret)
+	}
 	c.ready = append(c.ready, externalSecret)
 	return nil
 }
@@ -103,8 +119,5 @@ func (a *CredentialsArgs) validate() field.ErrorList {
 		return field.ErrorList{field.Required(field.NewPath("namespace"), "the namespace of the Secret")}
 	}
 	problems := checkNamespace(field.NewPath("namespace"), a.Namespace)
-	if a.Storage == nil {
-		problems = append(problems, a.Bitwarden.validate(field.NewPath("bitwarden"))...)
-	}
-	return problems
+	return append(problems, a.Bitwarden.validate(field.NewPath("bitwarden"))...)
 }

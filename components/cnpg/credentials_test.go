@@ -43,7 +43,7 @@ func TestCredentialsWaitForTheKey(t *testing.T) {
 		mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
 			storage, err := NewStorage(ctx, "homelab", storageArgs())
 			require.NoError(t, err)
-			_, err = NewCredentials(ctx, "auth", &CredentialsArgs{Namespace: "auth", Storage: storage})
+			_, err = storage.Credentials(ctx, "auth")
 			return err
 		})
 		assert.Contains(t, dependencies(mocks.only(t, "auth-b2-cnpg-credentials")), "homelab-b2-key-push")
@@ -196,7 +196,7 @@ func TestAKeyIsAwaitedOnItsWay(t *testing.T) {
 		args.Bitwarden.MirrorItem = "b2-mirror"
 		storage, err := NewStorage(ctx, "homelab", args)
 		require.NoError(t, err)
-		_, err = NewCredentials(ctx, "auth", &CredentialsArgs{Namespace: "auth", Storage: storage})
+		_, err = storage.Credentials(ctx, "auth")
 		return err
 	})
 	fingerprints := map[string][]string{}
@@ -254,7 +254,7 @@ func TestNothingIsAwaitedWithoutTheHandOver(t *testing.T) {
 		args.Bitwarden.HandOver = pointer(false)
 		storage, err := NewStorage(ctx, "homelab", args)
 		require.NoError(t, err)
-		_, err = NewCredentials(ctx, "auth", &CredentialsArgs{Namespace: "auth", Storage: storage})
+		_, err = storage.Credentials(ctx, "auth")
 		return err
 	})
 	for _, object := range mocks.resources {

@@ -63,15 +63,13 @@ type DatabaseArgs struct {
 	// a Cluster may be waiting for its credentials or its volumes.
 	WaitUntilReady bool `json:"waitUntilReady,omitempty"`
 
-	// Storage is the environment's storage. Default: the database makes its own,
-	// as NewStorage says.
+	// Storage is the environment's storage, in the same Kubernetes cluster. The
+	// databases of a namespace share the credentials that it hands out there.
+	// Default: the database makes its own, as NewStorage says.
 	Storage *Storage `json:"-"`
 	// NewStorage describes the storage of this database alone. Required when
 	// Storage is nil, and not allowed otherwise.
 	NewStorage *StorageArgs `json:"-"`
-	// Credentials are those of the namespace, for databases that share one.
-	// Default: the database makes its own.
-	Credentials *Credentials `json:"-"`
 }
 
 // ClusterName is the name of the Cluster, which defaults to <name>-postgresql.
@@ -81,10 +79,6 @@ func (a *DatabaseArgs) ClusterName(name string) string {
 	}
 	return a.Cluster
 }
-
-// Folder is where the database writes, in either bucket: its path, and in it its
-// server name.
-func (a *DatabaseArgs) Folder(name string) string { return a.names(name).folder() }
 
 func (a *DatabaseArgs) names(name string) names {
 	return names{
@@ -147,12 +141,27 @@ func (a *DatabaseArgs) storageArgs() (*StorageArgs, field.ErrorList) {
 	}
 }
 
-func (a *DatabaseArgs) validateCredentials() field.ErrorList {
-	if a == nil || a.Credentials == nil || a.Credentials.namespace == a.Namespace {
+// storageLabel names the storage that is used, in messages.
+func (a *DatabaseArgs) storageLabel(name string) string {
+	if a.Storage != nil {
+		return a.Storage.label
+	}
+	return fmt.Sprintf("the storage of database %q", name)
+}
+
+// allClaims are what a database and all that it makes want for themselves.
+func (a *DatabaseArgs) allClaims(name string, storage *StorageArgs, cluster any) []claim {
+	if a == nil || storage == nil {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("credentials"), a.Credentials.namespace,
-		fmt.Sprintf("are those of another namespace; this database is in %q", a.Namespace))}
+	label := a.storageLabel(name)
+	claims := a.claims(nil, name, storage, cluster)
+	if a.Storage != nil {
+		cluster = a.Storage.cluster
+	} else {
+		claims = append(claims, storage.claims(field.NewPath("newStorage"), label)...)
+	}
+	return append(claims, credentialsClaims(a.Namespace, storage.Bitwarden, label, cluster)...)
 }
 
 // Database is one PostgreSQL cluster with two copies of its backups.
@@ -185,17 +194,21 @@ type Database struct {
 // fails before it registers anything when an argument is wrong, with all
 // problems in one error.
 func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...pulumi.ResourceOption) (*Database, error) {
+	cluster, err := clusterOf(opts)
+	if err != nil {
+		return nil, fmt.Errorf("database %q: %w", name, err)
+	}
 	storageArgs, problems := args.storageArgs()
 	problems = append(problems, args.Validate(nil, name, storageArgs)...)
-	problems = append(problems, args.validateCredentials()...)
-	if err := Join(fmt.Sprintf("database %q", name), problems); err != nil {
+	claims := args.allClaims(name, storageArgs, cluster)
+	if err := Join(fmt.Sprintf("database %q", name), claimsOf(ctx).take(claims, problems)); err != nil {
 		return nil, err
 	}
 	n, full := args.names(name), args.withDefaults()
 	stores := storageArgs.withDefaults()
 
 	database := &Database{}
-	err := ctx.RegisterComponentResourceV2("cnpg-backup:index:Database", name, pulumi.Map{
+	err = ctx.RegisterComponentResourceV2("cnpg-backup:index:Database", name, pulumi.Map{
 		"namespace":  pulumi.String(n.namespace),
 		"cluster":    pulumi.String(n.cluster),
 		"archive":    pulumi.String(full.Archive),
@@ -208,11 +221,15 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 		return nil, err
 	}
 
-	storage, credentials, err := database.newShared(ctx, n, full)
-	if err != nil {
-		return nil, err
+	storage := full.Storage
+	if storage == nil {
+		label := args.storageLabel(name)
+		if storage, err = newStorage(ctx, name, *full.NewStorage, label, cluster, pulumi.Parent(database)); err != nil {
+			return nil, err
+		}
 	}
-	if err := storage.claim(n.folder(), name); err != nil {
+	credentials, err := storage.Credentials(ctx, n.namespace)
+	if err != nil {
 		return nil, err
 	}
 	ready := slices.Concat(credentials.ready, storage.ready)
@@ -220,43 +237,25 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := database.newCluster(ctx, n, full, objectStores)
+	postgres, err := database.newCluster(ctx, n, full, objectStores)
 	if err != nil {
 		return nil, err
 	}
-	if err := database.newScheduledBackup(ctx, n, full, cluster); err != nil {
+	if err := database.newScheduledBackup(ctx, n, full, postgres); err != nil {
 		return nil, err
 	}
-	if err := database.newMirror(ctx, n, full, stores, cluster); err != nil {
+	if err := database.newMirror(ctx, n, full, stores, postgres); err != nil {
 		return nil, err
 	}
 
-	return database, database.setOutputs(ctx, n, full, stores)
-}
-
-// newShared makes the storage and the credentials that were not given.
-func (d *Database) newShared(ctx *pulumi.Context, n names, args DatabaseArgs) (*Storage, *Credentials, error) {
-	storage, credentials := args.Storage, args.Credentials
-	var err error
-	if storage == nil {
-		if storage, err = NewStorage(ctx, n.database, args.NewStorage, pulumi.Parent(d)); err != nil {
-			return nil, nil, err
-		}
-	}
-	if credentials == nil {
-		credentials, err = NewCredentials(ctx, n.database, &CredentialsArgs{
-			Namespace: n.namespace,
-			Storage:   storage,
-		}, pulumi.Parent(d))
-	}
-	return storage, credentials, err
+	return database, database.setOutputs(ctx, n, full, stores, postgres, objectStores)
 }
 
 // newObjectStores makes both ObjectStores, and one for the backups of another
 // cluster when the database is restored from those.
 func (d *Database) newObjectStores(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs, after []pulumi.Resource,
-) ([]pulumi.Resource, error) {
-	var stores []pulumi.Resource
+) ([]*apiextensions.CustomResource, error) {
+	var stores []*apiextensions.CustomResource
 	guarded, err := storeGuard{names: n, stack: ctx.Stack()}.hook(ctx)
 	if err != nil {
 		return nil, err
@@ -297,7 +296,7 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, n names, args DatabaseAr
 	return stores, nil
 }
 
-func (d *Database) newCluster(ctx *pulumi.Context, n names, args DatabaseArgs, after []pulumi.Resource,
+func (d *Database) newCluster(ctx *pulumi.Context, n names, args DatabaseArgs, after []*apiextensions.CustomResource,
 ) (*apiextensions.CustomResource, error) {
 	cluster, err := clusterObject(n, args)
 	if err != nil {
@@ -308,7 +307,7 @@ func (d *Database) newCluster(ctx *pulumi.Context, n names, args DatabaseArgs, a
 		return nil, err
 	}
 	return registerObject(ctx, n.database+"-cluster", cluster, pulumi.Parent(d), guarded,
-		pulumi.DependsOn(after), pulumi.Protect(*args.Protect),
+		dependsOn(after), pulumi.Protect(*args.Protect),
 		// Should a user have Pulumi replace it by hand, the old one has to go
 		// first: the new one has its name.
 		pulumi.DeleteBeforeReplace(true))
@@ -360,8 +359,13 @@ func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, st
 	return err
 }
 
-func (d *Database) setOutputs(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs) error {
-	output := func(value string) pulumi.StringOutput { return pulumi.String(value).ToStringOutput() }
+// setOutputs derives the outputs from the resources, so that what uses one is
+// made after them, and deleted before them.
+func (d *Database) setOutputs(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs,
+	cluster *apiextensions.CustomResource, stores []*apiextensions.CustomResource,
+) error {
+	output := func(value string) pulumi.StringOutput { return outputOf(cluster, value) }
+	b2, minio := stores[0], stores[1]
 	appSecret := n.cluster + "-app"
 	if initDB := initDB(args.Spec); initDB != nil && initDB.Secret != nil {
 		appSecret = initDB.Secret.Name
@@ -370,12 +374,12 @@ func (d *Database) setOutputs(ctx *pulumi.Context, n names, args DatabaseArgs, s
 	d.ReadWriteHost, d.ReadOnlyHost = output(n.readWriteHost()), output(n.readOnlyHost())
 	d.AppSecret = output(appSecret)
 	d.Archive, d.ServerName = output(string(args.Archive)), output(n.serverName())
-	d.B2Store, d.MinIOStore = output(n.store(B2)), output(n.store(MinIO))
-	d.B2Path = output(destinationPath(storage.B2.Bucket, n.path))
-	d.MinIOPath = output(destinationPath(storage.MinIO.Bucket, n.path))
+	d.B2Store, d.MinIOStore = outputOf(b2, n.store(B2)), outputOf(minio, n.store(MinIO))
+	d.B2Path = outputOf(b2, destinationPath(storage.B2.Bucket, n.path))
+	d.MinIOPath = outputOf(minio, destinationPath(storage.MinIO.Bucket, n.path))
 	d.RecoverySources = pulumi.StringMap{
-		string(B2):    pulumi.String(n.externalCluster(B2)),
-		string(MinIO): pulumi.String(n.externalCluster(MinIO)),
+		string(B2):    output(n.externalCluster(B2)),
+		string(MinIO): output(n.externalCluster(MinIO)),
 	}.ToStringMapOutput()
 	return ctx.RegisterResourceOutputs(d, pulumi.Map{
 		"namespace":       d.Namespace,

@@ -70,12 +70,12 @@ func TestDatabaseMakesEverythingInOrder(t *testing.T) {
 		}, outputs.all(t), "every output is resolved")
 
 		for name, kubernetesName := range map[string]string{
-			"authentik-b2-cnpg-credentials": "b2-cnpg-credentials",
-			"authentik-b2-store":            "authentik-b2-store",
-			"authentik-minio-store":         "authentik-minio-store",
-			"authentik-cluster":             "authentik-postgresql",
-			"authentik-backup":              "authentik-postgresql-backup",
-			"authentik-mirror":              "authentik-postgresql-mirror",
+			"auth-b2-cnpg-credentials": "b2-cnpg-credentials",
+			"authentik-b2-store":       "authentik-b2-store",
+			"authentik-minio-store":    "authentik-minio-store",
+			"authentik-cluster":        "authentik-postgresql",
+			"authentik-backup":         "authentik-postgresql-backup",
+			"authentik-mirror":         "authentik-postgresql-mirror",
 		} {
 			metadata := mocks.only(t, name).Inputs.Mappable()["metadata"].(map[string]any)
 			assert.Equal(t, []any{kubernetesName, "auth"}, []any{metadata["name"], metadata["namespace"]})
@@ -86,12 +86,12 @@ func TestDatabaseMakesEverythingInOrder(t *testing.T) {
 
 		order := []string{
 			"homelab-b2-bucket", "homelab-b2-key-homelab-cnpg-b2", "homelab-b2-key-push",
-			"authentik-b2-cnpg-credentials", "authentik-b2-store", "authentik-cluster", "authentik-backup",
+			"auth-b2-cnpg-credentials", "authentik-b2-store", "authentik-cluster", "authentik-backup",
 		}
 		for i := 1; i < len(order); i++ {
 			assert.Less(t, mocks.index(t, order[i-1]), mocks.index(t, order[i]), "%s before %s", order[i-1], order[i])
 		}
-		assert.Contains(t, dependencies(mocks.only(t, "authentik-b2-store")), "authentik-b2-cnpg-credentials")
+		assert.Contains(t, dependencies(mocks.only(t, "authentik-b2-store")), "auth-b2-cnpg-credentials")
 		assert.Contains(t, dependencies(mocks.only(t, "authentik-minio-store")), "homelab-minio-bucket")
 		assert.Subset(t, dependencies(mocks.only(t, "authentik-cluster")),
 			[]string{"authentik-b2-store", "authentik-minio-store"})
@@ -124,7 +124,7 @@ func TestDatabaseMakesItsOwnStorage(t *testing.T) {
 			return err
 		})
 		assertParent(t, mocks.only(t, "authentik-b2-bucket"), "Database$cnpg-backup:index:Storage")
-		assertParent(t, mocks.only(t, "authentik-b2-cnpg-credentials"), "Database$cnpg-backup:index:Credentials")
+		assertParent(t, mocks.only(t, "auth-b2-cnpg-credentials"), "Storage$cnpg-backup:index:Credentials")
 	})
 }
 
@@ -134,11 +134,9 @@ func TestDatabasesOfANamespaceShareCredentials(t *testing.T) {
 		mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
 			storage, err := NewStorage(ctx, "homelab", storageArgs())
 			require.NoError(t, err)
-			credentials, err := NewCredentials(ctx, "auth", &CredentialsArgs{Namespace: "auth", Storage: storage})
-			require.NoError(t, err)
 			for _, name := range []string{"one", "two"} {
 				args := databaseArgs()
-				args.Cluster, args.Storage, args.Credentials = "", storage, credentials
+				args.Cluster, args.Storage = "", storage
 				_, err = NewDatabase(ctx, name, args)
 				require.NoError(t, err)
 			}
@@ -147,23 +145,6 @@ func TestDatabasesOfANamespaceShareCredentials(t *testing.T) {
 		mocks.only(t, "auth-b2-cnpg-credentials")
 		mocks.only(t, "one-cluster")
 		mocks.only(t, "two-cluster")
-	})
-}
-
-func TestTwoDatabasesCannotWriteToOnePath(t *testing.T) {
-	t.Parallel()
-	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
-		run(t, dryRun, func(ctx *pulumi.Context) error {
-			storage, err := NewStorage(ctx, "homelab", storageArgs())
-			require.NoError(t, err)
-			args := databaseArgs()
-			args.Storage = storage
-			_, err = NewDatabase(ctx, "authentik", args)
-			require.NoError(t, err)
-			_, err = NewDatabase(ctx, "copy", args)
-			require.ErrorContains(t, err, `"authentik" writes to`)
-			return nil
-		})
 	})
 }
 
@@ -249,23 +230,4 @@ func TestNilArgumentsAreAnError(t *testing.T) {
 		require.ErrorContains(t, err, "newStorage")
 		return nil
 	})
-}
-
-func TestCredentialsOfAnotherNamespaceAreAnError(t *testing.T) {
-	t.Parallel()
-	mocks := run(t, false, func(ctx *pulumi.Context) error {
-		storage, err := NewStorage(ctx, "homelab", storageArgs())
-		require.NoError(t, err)
-		credentials, err := NewCredentials(ctx, "other", &CredentialsArgs{Namespace: "other", Storage: storage})
-		require.NoError(t, err)
-		args := databaseArgs()
-		args.Storage, args.Credentials, args.NewStorage = storage, credentials, storageArgs()
-		_, err = NewDatabase(ctx, "authentik", args)
-		require.ErrorContains(t, err, `credentials: Invalid value: "other"`)
-		require.ErrorContains(t, err, "newStorage: Forbidden")
-		return nil
-	})
-	for _, name := range mocks.names() {
-		assert.NotContains(t, name, "authentik", "nothing of the database was registered")
-	}
 }

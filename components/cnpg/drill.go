@@ -7,6 +7,7 @@ import (
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -173,7 +174,7 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 	if err != nil {
 		return nil, err
 	}
-	_, err = drill.register(ctx, full, object{
+	checkJob, err := drill.register(ctx, full, object{
 		apiVersion: "batch/v1", kind: "Job",
 		namespace: full.Namespace, name: name + "-check", component: "drill", partOf: full.Database, fields: check,
 	}, pulumi.DependsOn([]pulumi.Resource{cluster}))
@@ -181,9 +182,9 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 		return nil, err
 	}
 
-	drill.ClusterName = pulumi.String(name).ToStringOutput()
-	drill.Source = pulumi.String(full.Source).ToStringOutput()
-	drill.CheckJob = pulumi.String(name + "-check").ToStringOutput()
+	drill.ClusterName = outputOf(cluster, name)
+	drill.Source = outputOf(cluster, string(full.Source))
+	drill.CheckJob = outputOf(checkJob, name+"-check")
 	return drill, ctx.RegisterResourceOutputs(drill, pulumi.Map{
 		"clusterName": drill.ClusterName,
 		"source":      drill.Source,
@@ -194,7 +195,8 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 
 // register makes an object of the drill, anew for each run: what is left of one
 // that was cut off would answer without having been restored.
-func (d *Drill) register(ctx *pulumi.Context, args DrillArgs, o object, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
+func (d *Drill) register(ctx *pulumi.Context, args DrillArgs, o object, opts ...pulumi.ResourceOption,
+) (*apiextensions.CustomResource, error) {
 	if args.Run != "" {
 		if o.annotations == nil {
 			o.annotations = pulumi.StringMap{}

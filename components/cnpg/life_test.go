@@ -272,11 +272,7 @@ func TestWritersDoNotMeet(t *testing.T) {
 			run(t, false, func(ctx *pulumi.Context) error {
 				storage, err := NewStorage(ctx, "homelab", storageArgs())
 				require.NoError(t, err)
-				credentials, err := NewCredentials(ctx, "auth", &CredentialsArgs{Namespace: "auth", Storage: storage})
-				require.NoError(t, err)
-				for _, args := range []*DatabaseArgs{test.one, test.other} {
-					args.Storage, args.Credentials = storage, credentials
-				}
+				test.one.Storage, test.other.Storage = storage, storage
 				_, err = NewDatabase(ctx, "one", test.one)
 				require.NoError(t, err)
 				_, err = NewDatabase(ctx, "two", test.other)

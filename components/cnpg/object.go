@@ -92,6 +92,23 @@ func (o object) allLabels() pulumi.StringMap {
 	return labels
 }
 
+// outputOf is a value that is known when an object is there. What uses it is made
+// after the object and deleted before it.
+func outputOf(object *apiextensions.CustomResource, value string) pulumi.StringOutput {
+	return object.Metadata.Name().ApplyT(func(*string) string {
+		return value
+	}).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
+}
+
+// dependsOn is pulumi.DependsOn for objects.
+func dependsOn(objects []*apiextensions.CustomResource) pulumi.ResourceOption {
+	resources := make([]pulumi.Resource, 0, len(objects))
+	for _, object := range objects {
+		resources = append(resources, object)
+	}
+	return pulumi.DependsOn(resources)
+}
+
 // typeToken is the object's type as the kubernetes plugin reads it. The plugin
 // takes group and version from the token, and the core group, which has no name
 // in an apiVersion, has one there: gvkFromURN in

@@ -225,20 +225,37 @@ type Storage struct {
 	// ready is what an ExternalSecret and an ObjectStore have to wait for.
 	ready []pulumi.Resource
 
-	claims sync.Mutex
-	// writers maps a server name's folder, in either bucket, to the database that
-	// writes to it.
-	writers map[string]string
+	// label names the storage in messages, and cluster is where its objects are.
+	label   string
+	cluster any
+
+	lock sync.Mutex
+	// credentials are those that it has handed out, by namespace.
+	credentials map[string]*Credentials
 }
 
 // NewStorage makes the two buckets and the B2 key. It fails before it registers
 // anything when an argument is wrong, with all problems in one error.
 func NewStorage(ctx *pulumi.Context, name string, args *StorageArgs, opts ...pulumi.ResourceOption) (*Storage, error) {
+	cluster, err := clusterOf(opts)
+	if err != nil {
+		return nil, fmt.Errorf("storage %q: %w", name, err)
+	}
+	label := fmt.Sprintf("storage %q", name)
 	problems := checkObjectName(field.NewPath("name"), name, "the name of the storage, a prefix of what belongs to it")
-	if err := Join(fmt.Sprintf("storage %q", name), append(problems, args.Validate(nil)...)); err != nil {
+	problems = append(problems, args.Validate(nil)...)
+	if err := Join(label, claimsOf(ctx).take(args.claims(nil, label), problems)); err != nil {
 		return nil, err
 	}
-	storage := &Storage{args: args.withDefaults(), writers: map[string]string{}}
+	return newStorage(ctx, name, *args, label, cluster, opts...)
+}
+
+// newStorage registers a storage whose arguments are valid.
+func newStorage(ctx *pulumi.Context, name string, args StorageArgs, label string, cluster any, opts ...pulumi.ResourceOption,
+) (*Storage, error) {
+	storage := &Storage{
+		args: args.withDefaults(), label: label, cluster: cluster, credentials: map[string]*Credentials{},
+	}
 
 	err := ctx.RegisterComponentResourceV2("cnpg-backup:index:Storage", name, pulumi.Map{
 		"b2Bucket":    pulumi.String(storage.args.B2.Bucket),
@@ -380,20 +397,25 @@ func (s *Storage) keyIDOf(secret string) pulumi.StringOutput {
 	return s.B2KeyID
 }
 
-// claim reserves the folder that a database writes to. Two writers in one
-// folder would overwrite each other's WAL. The archive of one may be the mirror
-// of the other, so the bucket does not count.
-func (s *Storage) claim(folder, database string) error {
-	s.claims.Lock()
-	defer s.claims.Unlock()
-	for other, writer := range s.writers {
-		if FoldersMeet(folder, other) {
-			return fmt.Errorf("database %q would write to folder %q, and %q writes to %q: "+
-				"give it another path, server name or generation", database, folder, writer, other)
-		}
+// Credentials are those of a namespace, made when it is first asked for: the
+// databases of a namespace share them. Every Database asks for its own.
+func (s *Storage) Credentials(ctx *pulumi.Context, namespace string) (*Credentials, error) {
+	subject := fmt.Sprintf("credentials of namespace %q", namespace)
+	problems := checkNamespace(field.NewPath("namespace"), namespace)
+	claims := credentialsClaims(namespace, s.args.Bitwarden, s.label, s.cluster)
+	if err := Join(subject, claimsOf(ctx).take(claims, problems)); err != nil {
+		return nil, err
 	}
-	s.writers[folder] = database
-	return nil
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	if known := s.credentials[namespace]; known != nil {
+		return known, nil
+	}
+	credentials, err := newCredentials(ctx, namespace, namespace, s.args.Bitwarden, s, pulumi.Parent(s))
+	if err == nil {
+		s.credentials[namespace] = credentials
+	}
+	return credentials, err
 }
 
 // secretString marks an output as a Pulumi secret.

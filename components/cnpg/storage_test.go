@@ -223,7 +223,7 @@ func TestStorageMakesAReadOnlyKeyForTheMirror(t *testing.T) {
 			key.Inputs.Mappable()["capabilities"])
 		assert.True(t, mocks.only(t, "homelab-b2-mirror-key").Inputs["data"].ContainsSecrets())
 
-		externalSecret := mocks.only(t, "authentik-b2-cnpg-mirror-credentials")
+		externalSecret := mocks.only(t, "auth-b2-cnpg-mirror-credentials")
 		assert.Equal(t, []any{map[string]any{"extract": map[string]any{"key": "b2-mirror"}}}, spec(externalSecret)["dataFrom"])
 		job, err := json.Marshal(spec(mocks.only(t, "authentik-mirror")))
 		require.NoError(t, err)

@@ -26,10 +26,6 @@ func deploy(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	credentials, err := cnpg.NewCredentials(ctx, "auth", &cnpg.CredentialsArgs{Namespace: "auth", Storage: storage})
-	if err != nil {
-		return err
-	}
 	spec := cnpgv1.ClusterSpec{
 		Instances:            1,
 		ImageName:            "ghcr.io/cloudnative-pg/postgresql:17.7",
@@ -39,13 +35,13 @@ func deploy(ctx *pulumi.Context) error {
 		},
 	}
 	if _, err = cnpg.NewDatabase(ctx, "authentik", &cnpg.DatabaseArgs{
-		Namespace: "auth", Spec: spec, Storage: storage, Credentials: credentials,
+		Namespace: "auth", Spec: spec, Storage: storage,
 	}); err != nil {
 		return err
 	}
 
 	restored, err := cnpg.NewDatabase(ctx, "authentik-restored", &cnpg.DatabaseArgs{
-		Namespace: "auth", Spec: spec, Storage: storage, Credentials: credentials,
+		Namespace: "auth", Spec: spec, Storage: storage,
 		Recovery: &cnpg.Recovery{
 			Source:  cnpg.MinIO, // the copy on the NAS is the faster one
 			Cluster: "authentik-postgresql",

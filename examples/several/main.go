@@ -28,20 +28,11 @@ func deploy(ctx *pulumi.Context) error {
 	}
 	hosts := pulumi.StringMap{}
 	for namespace, databases := range map[string][]string{"auth": {"authentik"}, "media": {"immich", "jellyfin"}} {
-		// The databases of a namespace share its credentials.
-		credentials, err := cnpg.NewCredentials(ctx, namespace, &cnpg.CredentialsArgs{
-			Namespace: namespace,
-			Storage:   storage,
-		})
-		if err != nil {
-			return err
-		}
 		for _, name := range databases {
 			database, err := cnpg.NewDatabase(ctx, name, &cnpg.DatabaseArgs{
-				Namespace:   namespace,
-				Spec:        spec(),
-				Storage:     storage,
-				Credentials: credentials,
+				Namespace: namespace,
+				Spec:      spec(),
+				Storage:   storage,
 			})
 			if err != nil {
 				return err

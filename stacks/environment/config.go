@@ -109,7 +109,7 @@ func (c *Config) validate() field.ErrorList {
 	if len(c.Databases) == 0 {
 		problems = append(problems, field.Required(databases, "at least one database"))
 	}
-	names, clusters := map[string]bool{}, map[string]string{}
+	names, claims := map[string]bool{}, &cnpg.Claims{}
 	for i := range c.Databases {
 		database := &c.Databases[i]
 		at := databases.Index(i)
@@ -118,30 +118,7 @@ func (c *Config) validate() field.ErrorList {
 			problems = append(problems, field.Duplicate(at.Child("name"), database.Name))
 		}
 		names[database.Name] = true
-		cluster := database.Namespace + "/" + database.ClusterName(database.Name)
-		if other, taken := clusters[cluster]; taken {
-			problems = append(problems, field.Invalid(at.Child("cluster"), cluster, fmt.Sprintf(
-				"database %q has this cluster and writes to its path; give one of them another cluster or namespace", other)))
-		}
-		clusters[cluster] = database.Name
-		problems = append(problems, c.checkFolder(at, i)...)
+		problems = append(problems, claims.Database(at, database.Name, &database.DatabaseArgs, &c.StorageArgs)...)
 	}
 	return problems
-}
-
-// checkFolder wants a database to write where no earlier one of the list does.
-func (c *Config) checkFolder(at *field.Path, index int) field.ErrorList {
-	database := &c.Databases[index]
-	folder := database.Folder(database.Name)
-	for i := range c.Databases[:index] {
-		other := &c.Databases[i]
-		taken := other.Folder(other.Name)
-		sameCluster := database.Namespace == other.Namespace &&
-			database.ClusterName(database.Name) == other.ClusterName(other.Name)
-		if !sameCluster && cnpg.FoldersMeet(folder, taken) {
-			return field.ErrorList{field.Invalid(at.Child("path"), folder, fmt.Sprintf(
-				"database %q writes to %q; give one of them another path or serverName", other.Name, taken))}
-		}
-	}
-	return nil
 }

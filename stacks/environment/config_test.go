@@ -269,7 +269,15 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		},
 		"two databases writing to one path": {
 			second(map[string]any{"name": "copy", "cluster": "authentik-postgresql"}),
-			[]string{"databases[1].cluster", "auth/authentik-postgresql", `"authentik" has this cluster`},
+			[]string{"databases[1].cluster", "auth/authentik-postgresql", `is that of database "authentik"`},
+		},
+		"a generation and a cluster with one ScheduledBackup": {
+			func() map[string]any {
+				changed := second(map[string]any{"name": "copy", "cluster": "authentik-postgresql-2"})
+				changed["databases"].([]any)[0].(map[string]any)["generation"] = 2
+				return changed
+			}(),
+			[]string{"databases[1].cluster", "the ScheduledBackup auth/authentik-postgresql-2-backup", `is that of database "authentik"`},
 		},
 		"two targets": {
 			recovery(map[string]any{"targetTime": "2026-01-15T12:00:00Z", "targetLSN": "0/3000060"}),

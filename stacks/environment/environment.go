@@ -66,20 +66,10 @@ func register(ctx *pulumi.Context, config *Config) error {
 		return err
 	}
 
-	credentials := map[string]*cnpg.Credentials{}
 	databases := pulumi.Map{}
 	for i := range config.Databases {
 		args := config.Databases[i].DatabaseArgs
-		if credentials[args.Namespace] == nil {
-			credentials[args.Namespace], err = cnpg.NewCredentials(ctx, args.Namespace, &cnpg.CredentialsArgs{
-				Namespace: args.Namespace,
-				Storage:   storage,
-			})
-			if err != nil {
-				return err
-			}
-		}
-		args.Storage, args.Credentials = storage, credentials[args.Namespace]
+		args.Storage = storage
 		database, err := cnpg.NewDatabase(ctx, config.Databases[i].Name, &args)
 		if err != nil {
 			return err

@@ -1,0 +1,206 @@
+package cnpg
+
+import (
+	"runtime"
+	"testing"
+	"time"
+	"weak"
+
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// otherStorage shares nothing with storageArgs.
+func otherStorage() *StorageArgs {
+	args := storageArgs()
+	args.B2.Bucket, args.MinIO.Bucket = "cabin-cnpg-b2", "cabin-postgres-backups"
+	return args
+}
+
+// second is a database that shares nothing with databaseArgs but its namespace.
+func second(change func(*DatabaseArgs)) *DatabaseArgs {
+	args := databaseArgs()
+	args.Cluster, args.NewStorage = "second-postgresql", nil
+	change(args)
+	return args
+}
+
+// TestClashesAreFoundBeforeTheSecondIsMade makes Authentik's database with a
+// storage, and then something that wants the same.
+func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		first func(*DatabaseArgs)
+		then  func(ctx *pulumi.Context, storage *Storage) error
+		want  []string
+	}{
+		"one Cluster": {
+			nil, func(ctx *pulumi.Context, storage *Storage) error {
+				_, err := NewDatabase(ctx, "second", second(func(a *DatabaseArgs) {
+					a.Storage, a.Cluster = storage, "authentik-postgresql"
+				}))
+				return err
+			},
+			[]string{"cluster", `the Cluster auth/authentik-postgresql is that of database "authentik"`, "another cluster or namespace"},
+		},
+		"one ScheduledBackup": {
+			func(a *DatabaseArgs) { a.Generation = 2 }, func(ctx *pulumi.Context, storage *Storage) error {
+				_, err := NewDatabase(ctx, "second", second(func(a *DatabaseArgs) {
+					a.Storage, a.Cluster = storage, "authentik-postgresql-2"
+				}))
+				return err
+			},
+			[]string{`the ScheduledBackup auth/authentik-postgresql-2-backup is that of database "authentik"`},
+		},
+		"one name": {
+			nil, func(ctx *pulumi.Context, storage *Storage) error {
+				_, err := NewDatabase(ctx, "authentik", second(func(a *DatabaseArgs) { a.Storage = storage }))
+				return err
+			},
+			[]string{"name", `"authentik"`, "another name or namespace"},
+		},
+		"one folder from two Kubernetes clusters": {
+			nil, func(ctx *pulumi.Context, storage *Storage) error {
+				elsewhere, err := kubernetes.NewProvider(ctx, "elsewhere", nil)
+				if err != nil {
+					return err
+				}
+				args := databaseArgs()
+				args.Storage, args.NewStorage = storage, nil
+				_, err = NewDatabase(ctx, "second", args, pulumi.Provider(elsewhere))
+				return err
+			},
+			[]string{"path", `database "authentik" writes to "auth/authentik-postgresql/authentik-postgresql"`, "another path or serverName"},
+		},
+		"two storages in one namespace": {
+			nil, func(ctx *pulumi.Context, _ *Storage) error {
+				_, err := NewDatabase(ctx, "second", second(func(a *DatabaseArgs) { a.NewStorage = otherStorage() }))
+				return err
+			},
+			[]string{"namespace", "the ExternalSecret auth/b2-cnpg-credentials is that of", "one storage"},
+		},
+		"credentials of their own in the namespace": {
+			nil, func(ctx *pulumi.Context, _ *Storage) error {
+				_, err := NewCredentials(ctx, "second", &CredentialsArgs{
+					Namespace: "auth", Bitwarden: BitwardenArgs{Store: "bitwarden-backend", Item: "b2"},
+				})
+				return err
+			},
+			[]string{"the ExternalSecret auth/b2-cnpg-credentials is that of"},
+		},
+		"two storages with one bucket at B2": {
+			nil, func(ctx *pulumi.Context, _ *Storage) error {
+				args := otherStorage()
+				args.B2.Bucket = "homelab-cnpg-b2"
+				_, err := NewStorage(ctx, "second", args)
+				return err
+			},
+			[]string{"b2.bucket", "the B2 bucket homelab-cnpg-b2 is that of", "make one storage and give it to all databases"},
+		},
+		"two databases that each make their storage": {
+			nil, func(ctx *pulumi.Context, _ *Storage) error {
+				_, err := NewDatabase(ctx, "second", second(func(a *DatabaseArgs) {
+					a.Namespace, a.NewStorage = "media", storageArgs()
+				}))
+				return err
+			},
+			[]string{
+				"newStorage.b2.bucket", "newStorage.minio.bucket",
+				"the MinIO bucket homelab-postgres-backups at https://nas.example.org:9000 is that of",
+			},
+		},
+		"a storage given and made": {
+			nil, func(ctx *pulumi.Context, storage *Storage) error {
+				_, err := NewDatabase(ctx, "second", second(func(a *DatabaseArgs) {
+					a.Storage, a.NewStorage = storage, otherStorage()
+				}))
+				return err
+			},
+			[]string{"newStorage: Forbidden"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+				mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
+					storage, err := NewStorage(ctx, "homelab", storageArgs())
+					require.NoError(t, err)
+					args := databaseArgs()
+					args.Storage, args.NewStorage = storage, nil
+					if test.first != nil {
+						test.first(args)
+					}
+					_, err = NewDatabase(ctx, "authentik", args)
+					require.NoError(t, err)
+					err = test.then(ctx, storage)
+					require.Error(t, err)
+					for _, part := range test.want {
+						require.ErrorContains(t, err, part)
+					}
+					return nil
+				})
+				made := map[string]bool{}
+				for _, resource := range mocks.resources {
+					name := resource.TypeToken + " " + resource.Name
+					assert.NotContains(t, resource.Name, "second", "nothing of the second is made")
+					assert.False(t, made[name], "%s is made twice", name)
+					made[name] = true
+				}
+			})
+		})
+	}
+}
+
+func TestWhatDoesNotClashIsMade(t *testing.T) {
+	t.Parallel()
+	run(t, false, func(ctx *pulumi.Context) error {
+		homelab, err := NewStorage(ctx, "homelab", storageArgs())
+		require.NoError(t, err)
+		elsewhere, err := kubernetes.NewProvider(ctx, "elsewhere", nil)
+		require.NoError(t, err)
+		cabin, err := NewStorage(ctx, "cabin", otherStorage(), pulumi.Provider(elsewhere))
+		require.NoError(t, err)
+
+		args := databaseArgs()
+		args.Storage, args.NewStorage = homelab, nil
+		_, err = NewDatabase(ctx, "authentik", args)
+		require.NoError(t, err)
+		_, err = NewDatabase(ctx, "second", second(func(a *DatabaseArgs) { a.Storage = homelab }))
+		require.NoError(t, err)
+		args.Storage = cabin
+		_, err = NewDatabase(ctx, "cabin", args, pulumi.Provider(elsewhere))
+		require.NoError(t, err, "the same names in another cluster and another bucket")
+		return nil
+	})
+}
+
+func TestARefusedComponentTakesNothing(t *testing.T) {
+	t.Parallel()
+	run(t, false, func(ctx *pulumi.Context) error {
+		wrong := storageArgs()
+		wrong.B2.Region = "mars"
+		_, err := NewStorage(ctx, "homelab", wrong)
+		require.Error(t, err)
+		_, err = NewStorage(ctx, "homelab", storageArgs())
+		return err
+	})
+}
+
+func TestProgramsShareNoClaims(t *testing.T) {
+	t.Parallel()
+	var ended []weak.Pointer[pulumi.Context]
+	for range 2 {
+		run(t, false, func(ctx *pulumi.Context) error {
+			ended = append(ended, weak.Make(ctx))
+			return Join("program", claimsOf(ctx).take(storageArgs().claims(nil, `storage "homelab"`), nil))
+		})
+	}
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		programs.Lock()
+		defer programs.Unlock()
+		return programs.claims[ended[0]] == nil && programs.claims[ended[1]] == nil
+	}, 10*time.Second, 10*time.Millisecond, "the claims of a program that ended are forgotten")
+}
