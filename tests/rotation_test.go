@@ -32,7 +32,7 @@ func keySteps(result *sandbox.Result) []string {
 	return steps
 }
 
-const keyType = "homelab-b2-key-"
+const keyType = "storage-b2-key-"
 
 func TestTheKeyInUseIsNeverDeletedByTheUpThatReplacesIt(t *testing.T) {
 	box := start(t, root, "homelab", b2Keys(nil))

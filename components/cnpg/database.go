@@ -19,6 +19,10 @@ type DatabaseArgs struct {
 	// Cluster is the name of the CloudNativePG Cluster, at most 50 characters.
 	// Default <name>-postgresql.
 	Cluster string `json:"cluster,omitempty"`
+	// FormerName is the name that the database was made with, if it has another
+	// one now. What it has in Kubernetes keeps its name, and nothing is made
+	// anew; leave it in place. Default: none.
+	FormerName string `json:"formerName,omitempty"`
 	// Spec is the Cluster's spec, the operator's own type: whatever CloudNativePG
 	// documents can be said here. The image and the storage size are required; an
 	// image whose minor release is not pinned, by its tag or by a digest, is warned
@@ -75,14 +79,22 @@ type DatabaseArgs struct {
 // ClusterName is the name of the Cluster, which defaults to <name>-postgresql.
 func (a *DatabaseArgs) ClusterName(name string) string {
 	if a.Cluster == "" {
-		return name + "-postgresql"
+		return a.MadeAs(name) + "-postgresql"
 	}
 	return a.Cluster
 }
 
+// MadeAs is the name that the database was made with: FormerName, or its name.
+func (a *DatabaseArgs) MadeAs(name string) string {
+	if a.FormerName == "" {
+		return name
+	}
+	return a.FormerName
+}
+
 func (a *DatabaseArgs) names(name string) names {
 	return names{
-		database: name, namespace: a.Namespace, cluster: a.ClusterName(name), generation: max(a.Generation, 1),
+		database: a.MadeAs(name), namespace: a.Namespace, cluster: a.ClusterName(name), generation: max(a.Generation, 1),
 		path:        pathOr(a.Path, a.Namespace, a.ClusterName(name)),
 		firstServer: cmp.Or(a.ServerName, a.ClusterName(name)),
 		firstBackup: a.ScheduledBackup,
@@ -108,6 +120,12 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 	problems := checkLabel(child(at, "name"), name, "the name of the database, a prefix of what belongs to it")
 	if a.Cluster != "" || len(problems) == 0 {
 		problems = append(problems, checkCluster(child(at, "cluster"), n.cluster)...)
+	}
+	if a.FormerName != "" {
+		problems = append(problems, checkLabel(child(at, "formerName"), a.FormerName, "the name that the database had")...)
+	}
+	if a.FormerName == name && name != "" {
+		problems = append(problems, field.Invalid(child(at, "formerName"), name, "is the name that it has: leave it out"))
 	}
 	problems = append(problems, checkNamespace(child(at, "namespace"), a.Namespace)...)
 	problems = append(problems, checkLabels(child(at, "labels"), a.Labels)...)
@@ -207,6 +225,9 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	n, full := args.names(name), args.withDefaults()
 	stores := storageArgs.withDefaults()
 
+	if n.database != name {
+		opts = append(opts, pulumi.Aliases([]pulumi.Alias{{Name: pulumi.String(n.database)}}))
+	}
 	database := &Database{}
 	err = ctx.RegisterComponentResourceV2("cnpg-backup:index:Database", name, pulumi.Map{
 		"namespace":  pulumi.String(n.namespace),
@@ -224,7 +245,7 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	storage := full.Storage
 	if storage == nil {
 		label := args.storageLabel(name)
-		if storage, err = newStorage(ctx, name, *full.NewStorage, label, cluster, pulumi.Parent(database)); err != nil {
+		if storage, err = newStorage(ctx, n.database, *full.NewStorage, label, cluster, pulumi.Parent(database)); err != nil {
 			return nil, err
 		}
 	}

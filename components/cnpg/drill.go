@@ -20,7 +20,8 @@ type DrillArgs struct {
 	// Namespace is the database's own: its ObjectStores and their credentials
 	// are used. Required.
 	Namespace string `json:"namespace"`
-	// Database is the name that the database has in Pulumi. Required.
+	// Database is the name that the database was made with: its FormerName, or
+	// its name. Required.
 	Database string `json:"database"`
 	// Cluster is the name of the database's Cluster. Default
 	// <database>-postgresql.

@@ -343,20 +343,25 @@ func (s *Storage) newMinIOBucket(ctx *pulumi.Context, name string) error {
 // handOver puts the key pairs into Bitwarden.
 func (s *Storage) handOver(ctx *pulumi.Context, name string) error {
 	bitwarden := s.args.Bitwarden
-	if err := s.push(ctx, name, name+"-b2-key", s.B2KeyID, s.B2Key, bitwarden); err != nil {
+	if err := s.push(ctx, name, "-b2-key", "key", s.B2KeyID, s.B2Key, bitwarden); err != nil {
 		return err
 	}
 	if bitwarden.MirrorItem == "" {
 		return nil
 	}
-	return s.push(ctx, name, name+"-b2-mirror-key", s.mirrorKeyID, s.mirrorKey, bitwarden.ofMirror())
+	return s.push(ctx, name, "-b2-mirror-key", "mirrorkey", s.mirrorKeyID, s.mirrorKey, bitwarden.ofMirror())
 }
 
-// push hands one key pair over: a Secret that a PushSecret reads.
-func (s *Storage) push(ctx *pulumi.Context, storage, name string, keyID, key pulumi.StringOutput, bitwarden BitwardenArgs) error {
+// push hands one key pair over: a Secret that a PushSecret reads. In Kubernetes
+// they are named after the bucket, which no other environment of the cluster has.
+func (s *Storage) push(ctx *pulumi.Context, storage, suffix, pair string, keyID, key pulumi.StringOutput,
+	bitwarden BitwardenArgs,
+) error {
+	name := storage + suffix
+	inKubernetes := fmt.Sprintf("b2-%s-%s", strings.ToLower(s.args.B2.Bucket), pair)
 	secret, err := registerObject(ctx, name, object{
 		apiVersion: "v1", kind: "Secret",
-		namespace: bitwarden.Namespace, name: name, component: "credentials", partOf: storage,
+		namespace: bitwarden.Namespace, name: inKubernetes, component: "credentials", partOf: storage,
 		fields: kubernetes.UntypedArgs{
 			"type": "Opaque",
 			// Not stringData, which does not work well with server-side apply:
@@ -372,15 +377,15 @@ func (s *Storage) push(ctx *pulumi.Context, storage, name string, keyID, key pul
 			"Why: kubectl describe pushsecret --namespace %s %s. "+
 			"The namespaces keep the key that they have, and no key is deleted. Put it right and run this again. "+
 			"For a cluster without External Secrets set bitwarden.handOver: false and put the key into Bitwarden yourself.",
-		bitwarden.Namespace, name))
+		bitwarden.Namespace, inKubernetes))
 	if err != nil {
 		return err
 	}
 	push, err := registerObject(ctx, name+"-push", object{
 		apiVersion: "external-secrets.io/v1alpha1", kind: "PushSecret",
-		namespace: bitwarden.Namespace, name: name, component: "credentials", partOf: storage,
+		namespace: bitwarden.Namespace, name: inKubernetes, component: "credentials", partOf: storage,
 		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady), keyAnnotation: bitwarden.fingerprint(keyID)},
-		fields:      kubernetes.UntypedArgs{"spec": bitwarden.pushSecretSpec(name)},
+		fields:      kubernetes.UntypedArgs{"spec": bitwarden.pushSecretSpec(inKubernetes)},
 	}, append(wait, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{secret}))...)
 	if err != nil {
 		return err

@@ -81,7 +81,7 @@ func TestStorageMakesBucketsKeyAndHandOver(t *testing.T) {
 			data.ObjectValue()["AWS_SECRET_ACCESS_KEY"].SecretValue().Element.StringValue())
 		push := mocks.only(t, "homelab-b2-key-push")
 		assert.Contains(t, dependencies(push), "homelab-b2-key")
-		assert.Equal(t, map[string]any{"secret": map[string]any{"name": "homelab-b2-key"}}, spec(push)["selector"])
+		assert.Equal(t, map[string]any{"secret": map[string]any{"name": "b2-homelab-cnpg-b2-key"}}, spec(push)["selector"])
 	})
 }
 

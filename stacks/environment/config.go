@@ -118,6 +118,10 @@ func (c *Config) validate() field.ErrorList {
 			problems = append(problems, field.Duplicate(at.Child("name"), database.Name))
 		}
 		names[database.Name] = true
+		if made := database.MadeAs(database.Name); made != database.Name && names[made] {
+			problems = append(problems, field.Duplicate(at.Child("formerName"), made))
+		}
+		names[database.MadeAs(database.Name)] = true
 		problems = append(problems, claims.Database(at, database.Name, &database.DatabaseArgs, &c.StorageArgs)...)
 	}
 	return problems

@@ -61,7 +61,11 @@ func logged(info pulumi.RunInfo, problems []string) error {
 }
 
 func register(ctx *pulumi.Context, config *Config) error {
-	storage, err := cnpg.NewStorage(ctx, ctx.Stack(), &config.StorageArgs)
+	if err := recordDatabases(ctx, config.Databases); err != nil {
+		return err
+	}
+	// The name is the same in every stack, so that a stack can be renamed.
+	storage, err := cnpg.NewStorage(ctx, "storage", &config.StorageArgs)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,51 @@
+package tests
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestARenamedDatabaseKeepsWhatItHas renames an entry of databases, first without
+// saying so. Its second life was restored, so that everything that a database can
+// have is there.
+func TestARenamedDatabaseKeepsWhatItHas(t *testing.T) {
+	config := two("0 0 3 * * 0")
+	photos := config["cnpg-backup:databases"].([]any)[1].(map[string]any)
+	photos["generation"], photos["recovery"] = 2, map[string]any{"source": "minio"}
+	box := start(t, root, "homelab", config)
+	_, err := box.Up(t.Context())
+	require.NoError(t, err)
+	before := names(t, box)
+
+	photos["name"] = "pictures"
+	require.NoError(t, box.Configure(t.Context(), config))
+	preview, err := box.Preview(t.Context())
+	require.Error(t, err)
+	assert.Contains(t, preview.Output, `"photos" is no longer listed`)
+	assert.Contains(t, preview.Output, "formerName: photos")
+	_, err = box.Up(t.Context()) // without a preview
+	require.Error(t, err)
+	assert.Equal(t, before, names(t, box))
+
+	photos["formerName"] = "photos"
+	for _, name := range []string{"pictures", "images"} {
+		photos["name"] = name
+		require.NoError(t, box.Configure(t.Context(), config))
+		up, err := box.Up(t.Context())
+		require.NoError(t, err)
+		for _, change := range up.Changes {
+			assert.Contains(t, change.Type, "cnpg-backup:index:", "only the component has another name: %s", change)
+		}
+		assert.Equal(t, before, names(t, box))
+		again, err := box.Preview(t.Context())
+		require.NoError(t, err)
+		assert.Empty(t, again.Changes)
+	}
+	outputs, err := box.Outputs(t.Context())
+	require.NoError(t, err)
+	database := outputs["databases"].(map[string]any)["images"].(map[string]any)
+	assert.Equal(t, "photos-postgresql", database["cluster"])
+	assert.Equal(t, "photos-postgresql-2", database["serverName"])
+}
