@@ -162,6 +162,7 @@ func (s *suite) newAdoption(t *testing.T, stack, kubectl string) *adoption {
 	content, err = os.ReadFile("testdata/gitops.yaml")
 	require.NoError(t, err)
 	gitops := strings.ReplaceAll(string(content), "adopted", a.namespace)
+	gitops = strings.ReplaceAll(gitops, "acceptance-cnpg-b2", a.bucket())
 	require.NoError(t, os.WriteFile(a.manifests, []byte(gitops), 0o600))
 	for document := range strings.SplitSeq(gitops, "\n---\n") {
 		object := &unstructured.Unstructured{}
@@ -178,12 +179,16 @@ func (s *suite) newAdoption(t *testing.T, stack, kubectl string) *adoption {
 	return a
 }
 
+// bucket is the environment's own: two in one cluster share none.
+func (a *adoption) bucket() string { return a.namespace + "-b2" }
+
 func (a *adoption) config(t *testing.T, maxConnections string, force bool) map[string]any {
 	t.Helper()
 	config := map[string]any{}
 	for key, value := range fromYAML(t, storageConfig) {
 		config["cnpg-backup:"+key] = value
 	}
+	config["cnpg-backup:b2"].(map[string]any)["bucket"] = a.bucket()
 	var databases []any
 	described := strings.ReplaceAll(fmt.Sprintf(adoptedDatabase, a.namespace), "'100'", "'"+maxConnections+"'")
 	require.NoError(t, yaml.Unmarshal([]byte(described), &databases))

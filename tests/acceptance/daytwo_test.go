@@ -200,7 +200,7 @@ func (d *dayTwo) switchArchive(t *testing.T) {
 	// The new generation needs a first base backup of its own.
 	assert.Equal(t, []string{
 		"create-replacement shop-backup", "delete-replaced shop-backup", "replace shop-backup",
-		"update shop", "update shop-cluster", "update shop-mirror",
+		"update shop", "update shop-b2-store", "update shop-cluster", "update shop-minio-store", "update shop-mirror",
 	}, d.up(t))
 	plugins, _, err := unstructured.NestedSlice(d.cluster(t).Object, "spec", "plugins")
 	require.NoError(t, err)

@@ -169,10 +169,10 @@ func (h *handOver) firstKey(t *testing.T) {
 	h.up(t)
 
 	assert.Empty(t, h.box.warnings.texts, "admission warnings")
-	h.assertItem(t, "the-key", h.source(t, "handedover-b2-key"))
-	h.assertItem(t, "the-mirror-key", h.source(t, "handedover-b2-mirror-key"))
-	assert.Equal(t, h.source(t, "handedover-b2-key"), h.secret(t, b2Secret))
-	assert.Equal(t, h.source(t, "handedover-b2-mirror-key"), h.secret(t, mirrorSecret))
+	h.assertItem(t, "the-key", h.source(t, "b2-acceptance-cnpg-b2-key"))
+	h.assertItem(t, "the-mirror-key", h.source(t, "b2-acceptance-cnpg-b2-mirrorkey"))
+	assert.Equal(t, h.source(t, "b2-acceptance-cnpg-b2-key"), h.secret(t, b2Secret))
+	assert.Equal(t, h.source(t, "b2-acceptance-cnpg-b2-mirrorkey"), h.secret(t, mirrorSecret))
 	assert.NotEqual(t, h.secret(t, b2Secret), h.secret(t, mirrorSecret))
 }
 
@@ -201,7 +201,7 @@ func (h *handOver) refreshAndChange(t *testing.T) {
 	h.box.assertNoChanges(t)
 	h.part("bitwarden")["refreshInterval"] = "2s"
 	assert.ElementsMatch(t, []string{
-		"update handedover-b2-key-push", "update handedover-b2-mirror-key-push",
+		"update storage-b2-key-push", "update storage-b2-mirror-key-push",
 		"update handed-over-b2-cnpg-credentials", "update handed-over-b2-cnpg-mirror-credentials",
 	}, named(h.up(t)))
 	h.box.assertNoChanges(t)
@@ -367,7 +367,7 @@ func (h *handOver) rotation(t *testing.T) {
 	after := h.secret(t, b2Secret)
 	h.bitwarden.Slow(0)
 	assert.NotEqual(t, before, after)
-	assert.Equal(t, h.source(t, "handedover-b2-key"), after)
+	assert.Equal(t, h.source(t, "b2-acceptance-cnpg-b2-key"), after)
 	h.assertItem(t, "the-key", after)
 	assert.Contains(t, h.keys(t), before["AWS_ACCESS_KEY_ID"], "the old key exists still")
 	held := stop()
@@ -410,7 +410,7 @@ func (h *handOver) awayAtARotation(t *testing.T) {
 		func() { h.bitwarden.Away(true) },
 		func() {
 			h.bitwarden.Away(false)
-			h.waitReady(t, "PushSecret", "handedover-b2-key") // it does not try every second
+			h.waitReady(t, "PushSecret", "b2-acceptance-cnpg-b2-key") // it does not try every second
 		})
 }
 
@@ -439,7 +439,7 @@ func (h *handOver) failsAndGoesOn(t *testing.T, key string, harm, mend func()) {
 	h.part("b2")["keys"] = []any{key}
 	h.up(t)
 	after := h.secret(t, b2Secret)
-	assert.Equal(t, h.source(t, "handedover-b2-key"), after)
+	assert.Equal(t, h.source(t, "b2-acceptance-cnpg-b2-key"), after)
 	assert.NotEqual(t, before, after)
 	assert.NotContains(t, h.keys(t), before["AWS_ACCESS_KEY_ID"], "the old key is deleted at last")
 	h.box.assertNoChanges(t)
@@ -515,7 +515,7 @@ func (h *handOver) destroy(t *testing.T) {
 			assert.Contains(t, object.GetName(), "item-", "%s is left", kind)
 		}
 	}
-	_, err = h.plane.Client().Get(t.Context(), coreKind("Secret"), keysNamespace, "handedover-b2-key")
+	_, err = h.plane.Client().Get(t.Context(), coreKind("Secret"), keysNamespace, "b2-acceptance-cnpg-b2-key")
 	assert.True(t, apierrors.IsNotFound(err), "the Secret to hand over is gone")
 }
 
