@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"os"
@@ -53,7 +54,7 @@ func zerosBelow(schema apiextensionsv1.JSONSchemaProps, at zero) []zero {
 	nothing, scalar := map[string]any{"string": "", "integer": 0, "number": 0, "boolean": false}[schema.Type]
 	encoded, _ := json.Marshal(nothing)
 	at.refused = schema.Minimum != nil && *schema.Minimum > 0
-	if scalar && (at.refused || schema.Default != nil && string(schema.Default.Raw) != string(encoded)) {
+	if scalar && (at.refused || schema.Default != nil && !bytes.Equal(schema.Default.Raw, encoded)) {
 		at.value = nothing
 		found = append(found, at)
 	}
@@ -82,7 +83,7 @@ func (z zero) String() string { return strings.ReplaceAll(strings.Join(z.path, "
 // in is the zero in all that is around it.
 func (z zero) in() map[string]any {
 	required := slices.Clone(z.required)
-	var value any = z.value
+	value := z.value
 	for _, name := range slices.Backward(z.path) {
 		if name == "[]" {
 			entry := maps.Clone(required[len(required)-1])

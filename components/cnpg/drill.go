@@ -232,7 +232,7 @@ func (d *Drill) serverName(ctx *pulumi.Context, args DrillArgs) (pulumi.StringOu
 	return live.Spec.ApplyT(func(spec map[string]any) (string, error) {
 		read, err := lifeOf(map[string]any{"metadata": map[string]any{"name": args.Cluster}, "spec": spec})
 		if err == nil && read.serverName == "" {
-			err = fmt.Errorf("Cluster %s/%s does not archive with the Barman Cloud plugin: there is nothing to rehearse",
+			err = fmt.Errorf("the Cluster %s/%s does not archive with the Barman Cloud plugin: there is nothing to rehearse",
 				args.Namespace, args.Cluster)
 		}
 		return read.serverName, err

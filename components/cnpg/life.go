@@ -244,8 +244,9 @@ func quoted(name string) string {
 func (g guard) hook(ctx *pulumi.Context) (pulumi.ResourceOption, error) {
 	return beforeUpdate(ctx, fmt.Sprintf("life of %s: Cluster %s/%s", g.database, g.namespace, g.cluster),
 		func(args *pulumi.ResourceHookArgs) error {
-			known, described := args.OldInputs, true
-			if _, described = known["spec"]; !described {
+			known := args.OldInputs
+			_, described := known["spec"]
+			if !described {
 				// It was imported: only the object that was read then is known.
 				known = args.OldOutputs
 			}

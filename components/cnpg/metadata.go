@@ -12,7 +12,7 @@ import (
 // notYours are keys that others write, or that take from the backups what they
 // are for, and why. CloudNativePG's are described in
 // https://github.com/cloudnative-pg/cloudnative-pg/blob/v1.30.0/docs/src/labels_annotations.md
-var notYours = map[string]string{
+var notYours = map[string]string{ //nolint:gochecknoglobals // a table that nobody changes
 	labelName:      "it is set for you",
 	labelComponent: "it is set for you",
 	labelPartOf:    "it is set for you",

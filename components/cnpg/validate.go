@@ -146,7 +146,7 @@ func checkQuantity(at *field.Path, size string) field.ErrorList {
 	switch {
 	case parsed.Sign() <= 0:
 		return field.ErrorList{field.Invalid(at, size, `expected a size above zero, for instance "20Gi"`)}
-	case parsed.Cmp(smallestSize) < 0:
+	case parsed.Cmp(smallestSize()) < 0:
 		return field.ErrorList{tooSmall(at, size)}
 	case parsed.Value() == math.MaxInt64: // what larger ones are cut to
 		return field.ErrorList{field.Invalid(at, size, "is more than there is")}
@@ -155,7 +155,7 @@ func checkQuantity(at *field.Path, size string) field.ErrorList {
 }
 
 // smallestSize is a mebibyte: below it somebody has mistaken the unit.
-var smallestSize = resource.MustParse("1Mi")
+func smallestSize() resource.Quantity { return resource.MustParse("1Mi") }
 
 func tooSmall(at *field.Path, size string) *field.Error {
 	number := strings.TrimRight(size, "mnu")
@@ -174,7 +174,7 @@ func checkMemory(at *field.Path, resources corev1.ResourceRequirements) field.Er
 		values corev1.ResourceList
 	}{{"requests", resources.Requests}, {"limits", resources.Limits}} {
 		memory, given := list.values[corev1.ResourceMemory]
-		if given && memory.Sign() > 0 && memory.Cmp(smallestSize) < 0 {
+		if given && memory.Sign() > 0 && memory.Cmp(smallestSize()) < 0 {
 			problems = append(problems, tooSmall(at.Child(list.name, "memory"), memory.String()))
 		}
 	}

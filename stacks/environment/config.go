@@ -88,7 +88,7 @@ func (c *Config) decode(fits map[string]any) error {
 // describe makes a line of each problem: its path, the database, what is wrong.
 func describe(problems field.ErrorList, written map[string]any) []string {
 	databases, _ := written["databases"].([]any)
-	var lines []string
+	lines := make([]string, 0, len(problems))
 	for _, problem := range problems {
 		path := problem.Field
 		var index int

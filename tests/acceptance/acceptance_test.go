@@ -18,6 +18,8 @@ import (
 )
 
 // plugins says which kubernetes plugin the engine uses.
+//
+//nolint:gochecknoglobals // a flag has to be there before the tests begin
 var plugins = flag.String("plugins", "stand-in", "the kubernetes plugin: stand-in, or real as Pulumi finds it")
 
 // suite is what the tests share.

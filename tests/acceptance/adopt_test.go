@@ -131,7 +131,7 @@ func readGuide(t *testing.T) guide {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, "docs", "adopt.md"))
 	require.NoError(t, err)
-	blocks := regexp.MustCompile("(?ms)^ *```sh\n(.*?)^ *```$").FindAllStringSubmatch(string(content), -1)
+	blocks := regexp.MustCompile("(?s)\n *```sh\n(.*?\n) *```\n").FindAllStringSubmatch(string(content), -1)
 	require.Len(t, blocks, 2, "docs/adopt.md has the comparison and the end of forcing as blocks of sh")
 	return guide{compare: blocks[0][1], end: blocks[1][1]}
 }

@@ -297,12 +297,12 @@ func (c *contract) create(t *testing.T, object resource.PropertyMap) made {
 	return created
 }
 
-func (c *contract) preview(t *testing.T, object resource.PropertyMap) (resource.PropertyMap, error) {
+func (c *contract) preview(t *testing.T, object resource.PropertyMap) error {
 	t.Helper()
-	response, err := c.Create(t.Context(), plugin.CreateRequest{
+	_, err := c.Create(t.Context(), plugin.CreateRequest{
 		URN: urnOf(object), Properties: c.check(t, object), Preview: true,
 	})
-	return response.Properties, err
+	return err
 }
 
 func (c *contract) update(t *testing.T, old made, object resource.PropertyMap) (made, error) {
@@ -432,11 +432,13 @@ func (c *contract) createdWith(t *testing.T, manager string, object resource.Pro
 	require.NoError(t, err)
 }
 
-// appliedWith makes an object by server-side apply.
-func (c *contract) appliedWith(t *testing.T, manager string, object resource.PropertyMap) {
+// applied makes an object by server-side apply, as Argo CD does.
+func (c *contract) applied(t *testing.T, object resource.PropertyMap) {
 	t.Helper()
 	plain := plainOf(object)
-	_, err := c.resource(t, plain).Apply(t.Context(), plain.GetName(), plain, metav1.ApplyOptions{FieldManager: manager})
+	_, err := c.resource(t, plain).Apply(t.Context(), plain.GetName(), plain, metav1.ApplyOptions{
+		FieldManager: "argocd-controller",
+	})
 	require.NoError(t, err)
 }
 

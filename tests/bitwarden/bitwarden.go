@@ -177,7 +177,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if request.OrganizationID != s.organization {
-		refuse(w, "failed to get secret", "[404 Not Found]")
+		refuse(w, "failed to get secret")
 		return
 	}
 	type identifier struct {
@@ -205,7 +205,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	at := s.index(request.ID)
 	if at < 0 {
-		refuse(w, "failed to get secret", "[404 Not Found]")
+		refuse(w, "failed to get secret")
 		return
 	}
 	answer(w, s.sent(s.items[at]))
@@ -217,7 +217,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if request.OrganizationID != s.organization || len(request.ProjectIDs) != 1 {
-		refuse(w, "failed to create secret", "[404 Not Found]")
+		refuse(w, "failed to create secret")
 		return
 	}
 	item := Item{
@@ -236,7 +236,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	at := s.index(request.ID)
 	if at < 0 || request.OrganizationID != s.organization || len(request.ProjectIDs) != 1 {
-		refuse(w, "failed to update secret", "[404 Not Found]")
+		refuse(w, "failed to update secret")
 		return
 	}
 	s.items[at] = Item{
@@ -289,8 +289,8 @@ func read(w http.ResponseWriter, r *http.Request, request any, otherwise int) bo
 
 // refuse says what Bitwarden says, with the one status that the server has for
 // all of it.
-func refuse(w http.ResponseWriter, what, reason string) {
-	http.Error(w, what+": API error: Received error message from server: "+reason, http.StatusBadRequest)
+func refuse(w http.ResponseWriter, what string) {
+	http.Error(w, what+": API error: Received error message from server: [404 Not Found]", http.StatusBadRequest)
 }
 
 func answer(w http.ResponseWriter, content any) {

@@ -18,6 +18,9 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
 )
 
+// rclone is the program, which TestMain builds.
+//
+//nolint:gochecknoglobals // TestMain has no other way to hand it on
 var rclone string
 
 func TestMain(m *testing.M) {

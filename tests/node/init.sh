@@ -10,9 +10,9 @@ mount -t tmpfs tmpfs /run
 mount -t overlay overlay -o "lowerdir=/var,upperdir=$dir/var,workdir=$dir/work" /var
 # Settings without namespaces are files here: what the kubelet sets, nobody gets.
 for setting in "$@"; do
-	file=$dir/settings/$(basename "${setting%%=*}")
-	echo "${setting#*=}" >"$file"
-	mount --bind "$file" "${setting%%=*}"
+  file=$dir/settings/$(basename "${setting%%=*}")
+  echo "${setting#*=}" >"$file"
+  mount --bind "$file" "${setting%%=*}"
 done
 ip link set lo up
 echo 1 >/proc/sys/net/ipv4/ip_forward
@@ -21,5 +21,5 @@ touch "$dir/initialised"
 
 # The shell takes in the processes that lose their parents.
 while :; do
-	sleep 3600
+  sleep 3600
 done

@@ -8,15 +8,15 @@
 set -eu
 export POSTGRES_RELEASE="$2"
 exec mmdebstrap --quiet --mode=root --variant=minbase --format=tar \
-	--aptopt='APT::Install-Recommends "false"' \
-	--dpkgopt='path-exclude=/usr/share/doc/*' \
-	--dpkgopt='path-exclude=/usr/share/man/*' \
-	--dpkgopt='path-exclude=/usr/share/locale/*' \
-	--include=postgresql-17,barman-cli-cloud,python3-boto3,python3-snappy,python3-zstandard,python3-lz4,rclone,ca-certificates \
-	--customize-hook='chroot "$1" groupdel tape' \
-	--customize-hook='chroot "$1" groupmod --gid 26 postgres' \
-	--customize-hook='chroot "$1" usermod --uid 26 postgres' \
-	--customize-hook='chown -R 26:26 "$1/var/lib/postgresql" "$1/var/run/postgresql"' \
-	--customize-hook='rm -rf "$1/var/cache/apt" "$1/var/lib/apt/lists"' \
-	--customize-hook='chroot "$1" dpkg-query --show --showformat="\${source:Upstream-Version}-" postgresql-17 >"$POSTGRES_RELEASE"' \
-	trixie "$1" "deb $3 trixie main"
+  --aptopt='APT::Install-Recommends "false"' \
+  --dpkgopt='path-exclude=/usr/share/doc/*' \
+  --dpkgopt='path-exclude=/usr/share/man/*' \
+  --dpkgopt='path-exclude=/usr/share/locale/*' \
+  --include=postgresql-17,barman-cli-cloud,python3-boto3,python3-snappy,python3-zstandard,python3-lz4,rclone,ca-certificates \
+  --customize-hook='chroot "$1" groupdel tape' \
+  --customize-hook='chroot "$1" groupmod --gid 26 postgres' \
+  --customize-hook='chroot "$1" usermod --uid 26 postgres' \
+  --customize-hook='chown -R 26:26 "$1/var/lib/postgresql" "$1/var/run/postgresql"' \
+  --customize-hook='rm -rf "$1/var/cache/apt" "$1/var/lib/apt/lists"' \
+  --customize-hook='chroot "$1" dpkg-query --show --showformat="\${source:Upstream-Version}-" postgresql-17 >"$POSTGRES_RELEASE"' \
+  trixie "$1" "deb $3 trixie main"

@@ -1,9 +1,9 @@
 package provider
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	stderrors "errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -100,8 +100,8 @@ func (c *Cluster) Create(ctx context.Context, object Object, mode Mode) (map[str
 }
 
 func isNamespaceMissing(err error) bool {
-	status, ok := err.(*errors.StatusError)
-	return ok && errors.IsNotFound(err) && status.ErrStatus.Details.Kind == "namespaces"
+	var status *errors.StatusError
+	return stderrors.As(err, &status) && errors.IsNotFound(err) && status.ErrStatus.Details.Kind == "namespaces"
 }
 
 // Update applies an object. What other managers own it takes only by force.
@@ -167,7 +167,7 @@ func handOver(
 			continue
 		}
 		var set fieldpath.Set
-		if err := set.FromJSON(bytes.NewReader(entry.FieldsV1.Raw)); err != nil {
+		if err := set.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
 			return nil, fmt.Errorf("fields of %s: %w", entry.Manager, err)
 		}
 		fields, found = fields.Union(&set), found || former
