@@ -26,6 +26,8 @@ import (
 // pair is a primary and a standby, and what they held.
 type pair struct {
 	*world
+	// whole is the test that the servers are for: a subtest's would end them.
+	whole            *testing.T
 	primary, standby *lab.Life
 	moments          timeline
 	servers          int
@@ -38,7 +40,7 @@ func newPair(t *testing.T) *pair {
 	for _, options := range []*cnpg.StoreOptions{&w.args.B2, &w.args.MinIO} {
 		options.Data.Compression = "none"
 	}
-	p := &pair{world: w, primary: w.begin(t)}
+	p := &pair{world: w, whole: t, primary: w.begin(t)}
 	p.follow(t)
 	return p
 }
@@ -47,9 +49,9 @@ func newPair(t *testing.T) *pair {
 func (p *pair) follow(t *testing.T) {
 	t.Helper()
 	p.servers++
-	standby, err := p.primary.Standby(t.Context(), mkdir(t, p.dir, fmt.Sprintf("standby-%d", p.servers)))
+	standby, err := p.primary.Standby(p.whole.Context(), mkdir(t, p.dir, fmt.Sprintf("standby-%d", p.servers)))
 	require.NoError(t, err)
-	t.Cleanup(standby.Stop)
+	p.whole.Cleanup(standby.Stop)
 	p.standby = standby
 }
 
