@@ -3,7 +3,9 @@ package environment
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -50,7 +52,34 @@ func Load(settings map[string]string, secrets []string) (*Config, []string) {
 	if err := loaded.decode(fits); err != nil {
 		read.problems = append(read.problems, field.InternalError(field.NewPath(strings.TrimSuffix(namespace, ":")), err))
 	}
-	return loaded, describe(read.with(loaded.validate()), written)
+	problems := slices.Concat(loaded.validate(),
+		checkMinIOPlugin(settings["minio:minioServer"], settings["minio:minioSsl"], loaded.MinIO.Endpoint))
+	return loaded, describe(read.with(problems), written)
+}
+
+// checkMinIOPlugin compares the settings of the MinIO plugin, which makes the
+// bucket, with the endpoint that the backups are written to. The plugin wants a
+// server without a scheme, and speaks plain HTTP unless it is told otherwise:
+// https://www.pulumi.com/registry/packages/minio/installation-configuration/
+func checkMinIOPlugin(server, ssl, endpoint string) field.ErrorList {
+	wanted, err := url.Parse(endpoint)
+	if server == "" || err != nil || wanted.Host == "" {
+		return nil // the endpoint is a problem of its own
+	}
+	at := field.NewPath("minio:minioServer")
+	if strings.Contains(server, "://") {
+		return field.ErrorList{field.Invalid(at, server,
+			fmt.Sprintf("expected host and port, without a scheme: %q", wanted.Host))}
+	}
+	if !strings.EqualFold(server, wanted.Host) {
+		return field.ErrorList{field.Invalid(at, server,
+			fmt.Sprintf("the bucket would be made on another server than minio.endpoint names: expected %q", wanted.Host))}
+	}
+	if encrypted := wanted.Scheme == "https"; encrypted != (ssl == "true") {
+		return field.ErrorList{field.Invalid(field.NewPath("minio:minioSsl"), ssl,
+			fmt.Sprintf(`minio.endpoint begins with %s: expected "%t"`, wanted.Scheme, encrypted))}
+	}
+	return nil
 }
 
 // namespace is the project's, in front of the names of its keys.
@@ -88,6 +117,9 @@ func (c *Config) decode(fits map[string]any) error {
 // describe makes a line of each problem: its path, the database, what is wrong.
 func describe(problems field.ErrorList, written map[string]any) []string {
 	databases, _ := written["databases"].([]any)
+	if len(problems) == 0 {
+		return nil
+	}
 	lines := make([]string, 0, len(problems))
 	for _, problem := range problems {
 		path := problem.Field

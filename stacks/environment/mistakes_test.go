@@ -84,7 +84,7 @@ func TestTheMistakesOfAFirstDay(t *testing.T) {
 		Mistakes []mistake
 	}
 	require.NoError(t, yaml.UnmarshalStrict(text, &table))
-	require.Len(t, table.Mistakes, 99)
+	require.GreaterOrEqual(t, len(table.Mistakes), 99)
 	for _, row := range table.Mistakes {
 		t.Run(row.Mistake, func(t *testing.T) {
 			t.Parallel()
