@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,7 +172,7 @@ func TestMirrorTellsTheTruth(t *testing.T) {
 	t.Parallel()
 	states, err := strconv.Atoi(os.Getenv(statesVariable))
 	if err != nil {
-		states = 6
+		states = 3
 	}
 	const inAWorld = 5
 	for first := 0; first < states; first += inAWorld {
@@ -232,6 +233,17 @@ func (p *pair) anything(t *testing.T, random *rand.Rand) string {
 	}
 }
 
+// hasSegment tells whether a store has a complete segment on any timeline.
+func (p *pair) hasSegment(t *testing.T, at *lab.Store, segment string) bool {
+	t.Helper()
+	objects, err := at.List(t.Context(), prefix(1)+"/wals/0")
+	require.NoError(t, err)
+	return slices.ContainsFunc(objects, func(object lab.Object) bool {
+		name, _, _ := strings.Cut(path.Base(object.Key), ".gz")
+		return len(name) == 24 && name[8:] == segment
+	})
+}
+
 // loseWAL removes a WAL object from the archive.
 func (p *pair) loseWAL(t *testing.T, random *rand.Rand) string {
 	t.Helper()
@@ -278,7 +290,11 @@ func (p *pair) judge(t *testing.T, random *rand.Rand, story string) {
 	require.NoError(t, err)
 	life.Stop()
 	if promised := said.NewestWAL[8:]; segment != promised {
-		assert.True(t, atItsBeginning && segment > promised, "the recovery ended in %s: %s", segment, told)
+		// Where the file of the timeline that a recovery is on is missing,
+		// PostgreSQL reads an ancestor's and goes on in that for a while:
+		// XLogFileReadAnyTLI in src/backend/access/transam/xlogrecovery.c.
+		further := atItsBeginning || p.hasSegment(t, at, segment)
+		assert.True(t, further && segment > promised, "the recovery ended in %s: %s", segment, told)
 	}
 
 	inside, outside := p.divide(windows)
