@@ -21,7 +21,7 @@ func TestWhatIsProtectedIsNotHalfDestroyed(t *testing.T) {
 
 	err = c.destroy(t.Context(), "homelab")
 
-	require.EqualError(t, err, "nothing was deleted: homelab-b2-bucket, homelab-minio-bucket, authentik-cluster are protected.\n"+
+	require.EqualError(t, err, "nothing was deleted: storage-b2-bucket, storage-minio-bucket, authentik-cluster are protected.\n"+
 		"Set protect: false in stacks/Pulumi.homelab.yaml and run make up first, or delete the sandbox as a whole with make clean")
 	after, err := os.ReadFile(state)
 	require.NoError(t, err)
