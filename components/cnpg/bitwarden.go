@@ -11,31 +11,32 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Layout is how Bitwarden holds the two halves of the key.
-type Layout string
+// BitwardenLayout is how Bitwarden holds the two halves of the key.
+type BitwardenLayout string
 
 // The three layouts.
 const (
-	// OneItem is one Bitwarden item whose value is a JSON object with
+	// BitwardenLayoutJSON is one Bitwarden item whose value is a JSON object with
 	// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
-	OneItem Layout = "json"
-	// TwoItems is one Bitwarden item for each half.
-	TwoItems Layout = "two-items"
-	// Property is one item with a property for each half. Bitwarden Secrets
-	// Manager ignores properties and would return the same value twice; only
-	// stores of the webhook provider honour them.
-	Property Layout = "property"
+	BitwardenLayoutJSON BitwardenLayout = "json"
+	// BitwardenLayoutTwoItems is one Bitwarden item for each half.
+	BitwardenLayoutTwoItems BitwardenLayout = "two-items"
+	// BitwardenLayoutProperty is one item with a property for each half. Bitwarden
+	// Secrets Manager ignores properties and would return the same value twice;
+	// only stores of the webhook provider honour them.
+	BitwardenLayoutProperty BitwardenLayout = "property"
 )
 
-// Provider is the External Secrets provider behind a ClusterSecretStore.
-type Provider string
+// BitwardenProvider is the External Secrets provider behind a ClusterSecretStore.
+type BitwardenProvider string
 
 // The providers that reach Bitwarden.
 const (
-	// SecretsManager is Bitwarden Secrets Manager.
-	SecretsManager Provider = "bitwardensecretsmanager"
-	// Webhook is the webhook provider, used with the Bitwarden CLI's server.
-	Webhook Provider = "webhook"
+	// BitwardenProviderSecretsManager is Bitwarden Secrets Manager.
+	BitwardenProviderSecretsManager BitwardenProvider = "bitwardensecretsmanager"
+	// BitwardenProviderWebhook is the webhook provider, used with the Bitwarden
+	// CLI's server.
+	BitwardenProviderWebhook BitwardenProvider = "webhook"
 )
 
 // BitwardenArgs says where in Bitwarden the B2 key lies.
@@ -43,9 +44,9 @@ type BitwardenArgs struct {
 	// Store is the ClusterSecretStore that reaches Bitwarden. Required.
 	Store string `json:"store"`
 	// Provider is the provider of that store. Default bitwardensecretsmanager.
-	Provider Provider `json:"provider,omitempty"`
+	Provider BitwardenProvider `json:"provider,omitempty"`
 	// Layout is how the key is laid out. Default json.
-	Layout Layout `json:"layout,omitempty"`
+	Layout BitwardenLayout `json:"layout,omitempty"`
 	// Item is the item with the key, by name or UUID. Required but for the
 	// layout two-items.
 	Item string `json:"item,omitempty"`
@@ -74,17 +75,17 @@ type BitwardenArgs struct {
 
 func (a BitwardenArgs) withDefaults(handOver bool) BitwardenArgs {
 	if a.Provider == "" {
-		a.Provider = SecretsManager
+		a.Provider = BitwardenProviderSecretsManager
 	}
 	if a.Layout == "" {
-		a.Layout = OneItem
+		a.Layout = BitwardenLayoutJSON
 	}
 	if a.RefreshInterval == "" {
 		a.RefreshInterval = "1h"
 	}
 	a.RefreshInterval = canonicalDuration(a.RefreshInterval)
 	if a.HandOver == nil {
-		handOver = handOver && a.Provider == SecretsManager
+		handOver = handOver && a.Provider == BitwardenProviderSecretsManager
 		a.HandOver = &handOver
 	}
 	if a.Namespace == "" {
@@ -134,15 +135,17 @@ func waitForKey(ctx *pulumi.Context, name, missing string) ([]pulumi.ResourceOpt
 
 // ofMirror are the arguments for the key that may only read.
 func (a BitwardenArgs) ofMirror() BitwardenArgs {
-	a.Layout, a.Item = OneItem, a.MirrorItem
+	a.Layout, a.Item = BitwardenLayoutJSON, a.MirrorItem
 	return a
 }
 
 func (a BitwardenArgs) validate(at *field.Path) field.ErrorList {
 	problems := checkObjectName(at.Child("store"), a.Store,
 		"the ClusterSecretStore through which External Secrets reads Bitwarden")
-	problems = append(problems, checkOneOf(at.Child("provider"), a.Provider, SecretsManager, Webhook)...)
-	problems = append(problems, checkOneOf(at.Child("layout"), a.Layout, OneItem, TwoItems, Property)...)
+	problems = append(problems, checkOneOf(at.Child("provider"), a.Provider,
+		BitwardenProviderSecretsManager, BitwardenProviderWebhook)...)
+	problems = append(problems, checkOneOf(at.Child("layout"), a.Layout,
+		BitwardenLayoutJSON, BitwardenLayoutTwoItems, BitwardenLayoutProperty)...)
 	problems = append(problems, a.validateItems(at)...)
 	if a.RefreshInterval != "" {
 		if interval, err := time.ParseDuration(a.RefreshInterval); err != nil || interval < time.Second {
@@ -159,14 +162,14 @@ func (a BitwardenArgs) validate(at *field.Path) field.ErrorList {
 func (a BitwardenArgs) validateItems(at *field.Path) field.ErrorList {
 	var problems field.ErrorList
 	a = a.withDefaults(true)
-	if a.Layout == Property && a.Provider == SecretsManager {
+	if a.Layout == BitwardenLayoutProperty && a.Provider == BitwardenProviderSecretsManager {
 		problems = append(problems, field.Invalid(at.Child("layout"), a.Layout,
 			"Bitwarden Secrets Manager ignores properties and would give both halves of the key the same value; "+
 				"use json or two-items, or say provider: webhook"))
 	}
 	items := map[string]string{"item": a.Item}
 	unused := map[string]string{"keyIdItem": a.KeyIDItem, "secretKeyItem": a.SecretKeyItem}
-	if a.Layout == TwoItems {
+	if a.Layout == BitwardenLayoutTwoItems {
 		items, unused = unused, items
 	}
 	if a.MirrorItem != "" {
@@ -208,17 +211,17 @@ func (a BitwardenArgs) externalSecretSpec(secret string) map[string]any {
 		return map[string]any{"secretKey": key, "remoteRef": ref}
 	}
 	switch a.Layout {
-	case TwoItems:
+	case BitwardenLayoutTwoItems:
 		spec["data"] = []any{
 			entry(accessKeyID, map[string]any{"key": a.KeyIDItem}),
 			entry(secretAccessKey, map[string]any{"key": a.SecretKeyItem}),
 		}
-	case Property:
+	case BitwardenLayoutProperty:
 		spec["data"] = []any{
 			entry(accessKeyID, map[string]any{"key": a.Item, "property": accessKeyID}),
 			entry(secretAccessKey, map[string]any{"key": a.Item, "property": secretAccessKey}),
 		}
-	case OneItem:
+	case BitwardenLayoutJSON:
 		spec["dataFrom"] = []any{map[string]any{"extract": map[string]any{"key": a.Item}}}
 	}
 	return spec
@@ -265,17 +268,17 @@ func (a BitwardenArgs) pushSecretSpec(secret string) map[string]any {
 		"selector":        map[string]any{"secret": map[string]any{"name": secret}},
 	}
 	switch a.Layout {
-	case TwoItems:
+	case BitwardenLayoutTwoItems:
 		spec["data"] = []any{
 			entry(accessKeyID, map[string]any{"remoteKey": a.KeyIDItem}),
 			entry(secretAccessKey, map[string]any{"remoteKey": a.SecretKeyItem}),
 		}
-	case Property:
+	case BitwardenLayoutProperty:
 		spec["data"] = []any{
 			entry(accessKeyID, map[string]any{"remoteKey": a.Item, "property": accessKeyID}),
 			entry(secretAccessKey, map[string]any{"remoteKey": a.Item, "property": secretAccessKey}),
 		}
-	case OneItem:
+	case BitwardenLayoutJSON:
 		spec["data"] = []any{entry("", map[string]any{"remoteKey": a.Item})}
 	}
 	return spec

@@ -96,7 +96,7 @@ func (c *Claims) take(claims []claim, problems field.ErrorList) field.ErrorList 
 
 func (c *Claims) checkFolder(wanted claim) *field.Error {
 	for taken, writer := range c.writers {
-		if taken.storage == wanted.writesTo.storage && FoldersMeet(taken.folder, wanted.writesTo.folder) {
+		if taken.storage == wanted.writesTo.storage && foldersMeet(taken.folder, wanted.writesTo.folder) {
 			return field.Invalid(wanted.at, wanted.value, fmt.Sprintf(
 				"%s writes to %q; give one of them another path or serverName", writer, taken.folder))
 		}

@@ -194,7 +194,7 @@ func TestProgramsShareNoClaims(t *testing.T) {
 	for range 2 {
 		run(t, false, func(ctx *pulumi.Context) error {
 			ended = append(ended, weak.Make(ctx))
-			return Join("program", claimsOf(ctx).take(storageArgs().claims(nil, `storage "homelab"`), nil))
+			return refuse("program", claimsOf(ctx).take(storageArgs().claims(nil, `storage "homelab"`), nil))
 		})
 	}
 	require.Eventually(t, func() bool {

@@ -56,7 +56,7 @@ func clusterObject(n names, args DatabaseArgs) (object, error) {
 		annotations[waitFor] = pulumi.String(isReady)
 	}
 	if args.Recovery != nil {
-		annotations[recoveredFrom] = pulumi.String(args.Recovery.of(n).folder())
+		annotations[recoveredFrom] = pulumi.String(args.Recovery.withDefaults(n).folder())
 	}
 	return object{
 		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
@@ -87,10 +87,10 @@ func clusterSpec(n names, args DatabaseArgs) cnpgv1.ClusterSpec {
 	})
 	for _, location := range []Location{B2, MinIO} {
 		spec.ExternalClusters = append(spec.ExternalClusters,
-			externalCluster(n.externalCluster(location), n.store(location), n.serverName()))
+			externalCluster(n.recoverySource(location), n.store(location), n.serverName()))
 	}
 	if args.Recovery != nil {
-		from := args.Recovery.of(n)
+		from := args.Recovery.withDefaults(n)
 		store := n.recoveryStore()
 		if from.sameCluster(n) {
 			store = n.store(from.Source)
@@ -328,7 +328,7 @@ func warnReplica(at *field.Path, replica *cnpgv1.ReplicaClusterConfiguration) []
 
 func checkOwnedExternalClusters(at *field.Path, n names, clusters []cnpgv1.ExternalCluster) field.ErrorList {
 	var problems field.ErrorList
-	owned := []string{n.externalCluster(B2), n.externalCluster(MinIO), n.recoveryCluster()}
+	owned := []string{n.recoverySource(B2), n.recoverySource(MinIO), n.recoveryCluster()}
 	stores := []string{n.store(B2), n.store(MinIO), n.recoveryStore()}
 	seen := map[string]bool{}
 	for i, cluster := range clusters {

@@ -43,7 +43,7 @@ func NewCredentials(ctx *pulumi.Context, name string, args *CredentialsArgs, opt
 	if args != nil {
 		claims = credentialsClaims(args.Namespace, args.Bitwarden, label, cluster)
 	}
-	if err := Join(label, claimsOf(ctx).take(claims, problems)); err != nil {
+	if err := refuse(label, claimsOf(ctx).take(claims, problems)); err != nil {
 		return nil, err
 	}
 	return newCredentials(ctx, name, args.Namespace, args.Bitwarden.withDefaults(false), nil, opts...)

@@ -73,7 +73,7 @@ func TestLayoutsReadAndWriteTheSameItems(t *testing.T) {
 			pushedFields: []any{nil},
 		},
 		"two items": {
-			args: BitwardenArgs{Layout: TwoItems, KeyIDItem: "id", SecretKeyItem: "secret"},
+			args: BitwardenArgs{Layout: BitwardenLayoutTwoItems, KeyIDItem: "id", SecretKeyItem: "secret"},
 			data: []any{
 				map[string]any{"secretKey": "AWS_ACCESS_KEY_ID", "remoteRef": ref("id", "")},
 				map[string]any{"secretKey": "AWS_SECRET_ACCESS_KEY", "remoteRef": ref("secret", "")},
@@ -82,7 +82,7 @@ func TestLayoutsReadAndWriteTheSameItems(t *testing.T) {
 			pushedFields: []any{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
 		},
 		"property": {
-			args: BitwardenArgs{Layout: Property, Provider: Webhook, Item: "b2"},
+			args: BitwardenArgs{Layout: BitwardenLayoutProperty, Provider: BitwardenProviderWebhook, Item: "b2"},
 			data: []any{
 				map[string]any{"secretKey": "AWS_ACCESS_KEY_ID", "remoteRef": ref("b2", "AWS_ACCESS_KEY_ID")},
 				map[string]any{"secretKey": "AWS_SECRET_ACCESS_KEY", "remoteRef": ref("b2", "AWS_SECRET_ACCESS_KEY")},
@@ -183,7 +183,7 @@ func TestRefreshIntervalsAreCanonical(t *testing.T) {
 func TestOnlySecretsManagerIsWrittenToUnasked(t *testing.T) {
 	t.Parallel()
 	assert.True(t, *BitwardenArgs{}.withDefaults(true).HandOver)
-	assert.False(t, *BitwardenArgs{Provider: Webhook}.withDefaults(true).HandOver)
+	assert.False(t, *BitwardenArgs{Provider: BitwardenProviderWebhook}.withDefaults(true).HandOver)
 	assert.False(t, *BitwardenArgs{}.withDefaults(false).HandOver, "an adopted key's secret half is not known")
 }
 

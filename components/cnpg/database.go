@@ -219,7 +219,7 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	storageArgs, problems := args.storageArgs()
 	problems = append(problems, args.Validate(nil, name, storageArgs)...)
 	claims := args.allClaims(name, storageArgs, cluster)
-	if err := Join(fmt.Sprintf("database %q", name), claimsOf(ctx).take(claims, problems)); err != nil {
+	if err := refuse(fmt.Sprintf("database %q", name), claimsOf(ctx).take(claims, problems)); err != nil {
 		return nil, err
 	}
 	n, full := args.names(name), args.withDefaults()
@@ -307,7 +307,7 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, n names, args DatabaseAr
 	if args.Recovery == nil {
 		return stores, nil
 	}
-	if from := args.Recovery.of(n); !from.sameCluster(n) {
+	if from := args.Recovery.withDefaults(n); !from.sameCluster(n) {
 		options := args.options(from.Source)
 		options.Retention = "" // these backups are not this database's to delete
 		if err := register(n.recoveryStore(), from.Source, options, from.Path); err != nil {
@@ -399,8 +399,8 @@ func (d *Database) setOutputs(ctx *pulumi.Context, n names, args DatabaseArgs, s
 	d.B2Path = outputOf(b2, destinationPath(storage.B2.Bucket, n.path))
 	d.MinIOPath = outputOf(minio, destinationPath(storage.MinIO.Bucket, n.path))
 	d.RecoverySources = pulumi.StringMap{
-		string(B2):    output(n.externalCluster(B2)),
-		string(MinIO): output(n.externalCluster(MinIO)),
+		string(B2):    output(n.recoverySource(B2)),
+		string(MinIO): output(n.recoverySource(MinIO)),
 	}.ToStringMapOutput()
 	return ctx.RegisterResourceOutputs(d, pulumi.Map{
 		"namespace":       d.Namespace,

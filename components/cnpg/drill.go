@@ -138,7 +138,7 @@ type Drill struct {
 
 // NewDrill restores and checks. It is done when the database has answered.
 func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.ResourceOption) (*Drill, error) {
-	if err := Join(fmt.Sprintf("drill %q", name), args.validate(name)); err != nil {
+	if err := refuse(fmt.Sprintf("drill %q", name), args.validate(name)); err != nil {
 		return nil, err
 	}
 	full := args.withDefaults()
@@ -245,14 +245,14 @@ func drillSpec(args DrillArgs, server pulumi.StringOutput) (kubernetes.UntypedAr
 	spec := *args.Spec.DeepCopy()
 	spec.Instances = max(spec.Instances, 1)
 	spec.ExternalClusters = append(spec.ExternalClusters, externalCluster(
-		source.externalCluster(args.Source), source.store(args.Source), ""))
+		source.recoverySource(args.Source), source.store(args.Source), ""))
 	for i := range spec.Plugins {
 		setPluginDefaults(&spec.Plugins[i])
 	}
 	for i := range spec.ExternalClusters {
 		setPluginDefaults(spec.ExternalClusters[i].PluginConfiguration)
 	}
-	spec.Bootstrap = bootstrapRecovery(source.externalCluster(args.Source), args.Target, initDB(args.Spec))
+	spec.Bootstrap = bootstrapRecovery(source.recoverySource(args.Source), args.Target, initDB(args.Spec))
 	addDefaultQueries(spec.Monitoring)
 	fields, err := specFields(spec)
 	if err != nil {

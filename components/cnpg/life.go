@@ -219,12 +219,12 @@ func (g guard) judgeBeginning(lives, wanted life) []string {
 // movedByDefault tells whether nothing of the recovery has changed but what
 // generation makes of recovery.generation, and what that was.
 func (g guard) movedByDefault(lives life) (began int, moved bool) {
-	if g.recovery == nil || g.recovery.Generation != 0 || !g.recovery.of(g.names).sameCluster(g.names) {
+	if g.recovery == nil || g.recovery.Generation != 0 || !g.recovery.withDefaults(g.names).sameCluster(g.names) {
 		return 0, false
 	}
 	said := *g.recovery
 	for said.Generation = 1; said.Generation < g.generation; said.Generation++ {
-		began := beginning{method: "recovery", from: said.of(g.names).folder(), target: lives.began.target}
+		began := beginning{method: "recovery", from: said.withDefaults(g.names).folder(), target: lives.began.target}
 		if began.same(lives.began) {
 			return said.Generation, reflect.DeepEqual(said.target(), lives.began.target)
 		}

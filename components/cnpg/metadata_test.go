@@ -91,13 +91,13 @@ func TestKeysThatOthersOwnAreRefused(t *testing.T) {
 	} {
 		args := databaseArgs()
 		args.Annotations = map[string]string{key: "enabled"}
-		err := Join("", args.Validate(nil, "authentik", storageArgs()))
+		err := refuse("", args.Validate(nil, "authentik", storageArgs()))
 		require.ErrorContains(t, err, "annotations["+key+"]: ")
 		require.ErrorContains(t, err, reason)
 	}
 	args := databaseArgs()
 	args.Labels = map[string]string{"cnpg.io/cluster": "x", "team": "data and more", "app.kubernetes.io/managed-by": "argo"}
-	err := Join("", args.Validate(nil, "authentik", storageArgs()))
+	err := refuse("", args.Validate(nil, "authentik", storageArgs()))
 	require.ErrorContains(t, err, "labels[cnpg.io/cluster]: ")
 	require.ErrorContains(t, err, "the operator writes these labels")
 	require.ErrorContains(t, err, "labels[team]: ")
@@ -106,5 +106,5 @@ func TestKeysThatOthersOwnAreRefused(t *testing.T) {
 
 	args = databaseArgs()
 	args.Annotations = map[string]string{"long": strings.Repeat("x", 256<<10)}
-	require.ErrorContains(t, Join("", args.Validate(nil, "authentik", storageArgs())), "annotations: ")
+	require.ErrorContains(t, refuse("", args.Validate(nil, "authentik", storageArgs())), "annotations: ")
 }

@@ -205,18 +205,18 @@ type remote struct {
 	spec   barmanv1.ObjectStoreSpec
 }
 
-// authority is the name of the volume with the endpoint's CA certificate, and
-// authorityFile the file in it.
-func (r remote) authority() string { return string(r.location) + "-ca" }
+// caVolume is the name of the volume with the endpoint's CA certificate, and
+// caFile the file in it.
+func (r remote) caVolume() string { return string(r.location) + "-ca" }
 
-const authorityFile = "ca.crt"
+const caFile = "ca.crt"
 
-// authorityMount is where that volume is, if the store has one.
-func (r remote) authorityMount() []corev1.VolumeMount {
+// caMount is where that volume is, if the store has one.
+func (r remote) caMount() []corev1.VolumeMount {
 	if r.spec.Configuration.EndpointCA == nil {
 		return nil
 	}
-	return []corev1.VolumeMount{{Name: r.authority(), MountPath: "/mnt/" + r.authority(), ReadOnly: true}}
+	return []corev1.VolumeMount{{Name: r.caVolume(), MountPath: "/mnt/" + r.caVolume(), ReadOnly: true}}
 }
 
 // rclonePath is the store's folder as rclone spells it.
@@ -267,8 +267,8 @@ func (r remote) barmanEnv() []corev1.EnvVar {
 	if r.region != "" {
 		env = append(env, corev1.EnvVar{Name: "AWS_DEFAULT_REGION", Value: r.region})
 	}
-	for _, mount := range r.authorityMount() {
-		env = append(env, corev1.EnvVar{Name: "AWS_CA_BUNDLE", Value: mount.MountPath + "/" + authorityFile})
+	for _, mount := range r.caMount() {
+		env = append(env, corev1.EnvVar{Name: "AWS_CA_BUNDLE", Value: mount.MountPath + "/" + caFile})
 	}
 	return append(env, r.spec.InstanceSidecarConfiguration.Env...)
 }
@@ -326,10 +326,10 @@ func mirrorPod(options Mirror, job mirrorJob) (corev1.PodSpec, error) {
 	for _, store := range []remote{job.archive, job.mirror} {
 		if ca := store.spec.Configuration.EndpointCA; ca != nil {
 			pod.Volumes = append(pod.Volumes, corev1.Volume{
-				Name: store.authority(),
+				Name: store.caVolume(),
 				VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
 					SecretName: ca.Name,
-					Items:      []corev1.KeyToPath{{Key: ca.Key, Path: authorityFile}},
+					Items:      []corev1.KeyToPath{{Key: ca.Key, Path: caFile}},
 				}},
 			})
 		}
@@ -386,7 +386,7 @@ func copyContainer(options Mirror, job mirrorJob) corev1.Container {
 	}
 	directories := []string{"/etc/ssl/certs"}
 	for _, store := range []remote{job.archive, job.mirror} {
-		for _, mount := range store.authorityMount() {
+		for _, mount := range store.caMount() {
 			container.VolumeMounts = append(container.VolumeMounts, mount)
 			directories = append(directories, mount.MountPath)
 		}
@@ -416,7 +416,7 @@ func pruneContainer(options Mirror, job mirrorJob) (corev1.Container, error) {
 		job.serverName,
 	}
 	container.Env = append(container.Env, job.mirror.barmanEnv()...)
-	container.VolumeMounts = append(container.VolumeMounts, job.mirror.authorityMount()...)
+	container.VolumeMounts = append(container.VolumeMounts, job.mirror.caMount()...)
 	return container, nil
 }
 

@@ -65,10 +65,10 @@ func (n names) store(l Location) string { return fmt.Sprintf("%s-%s-store", n.da
 // recoveryStore is the ObjectStore of another cluster's backups.
 func (n names) recoveryStore() string { return n.database + "-recovery-store" }
 
-// externalCluster is the recovery source that the Cluster lists for a location.
-func (n names) externalCluster(l Location) string { return fmt.Sprintf("%s-%s-backup", n.database, l) }
+// recoverySource is the external cluster that the Cluster lists for a location.
+func (n names) recoverySource(l Location) string { return fmt.Sprintf("%s-%s-backup", n.database, l) }
 
-// recoveryCluster is the recovery source for another cluster's backups.
+// recoveryCluster is the external cluster that a recovery reads.
 func (n names) recoveryCluster() string { return n.database + "-recovery" }
 
 // serverName is barman's folder for this generation.
@@ -130,9 +130,9 @@ func folder(path, server string) string {
 	return path + "/" + server
 }
 
-// FoldersMeet tells whether one folder is the other or lies in it, where its
+// foldersMeet tells whether one folder is the other or lies in it, where its
 // files would be taken for those of a backup.
-func FoldersMeet(a, b string) bool {
+func foldersMeet(a, b string) bool {
 	return strings.HasPrefix(a+"/", b+"/") || strings.HasPrefix(b+"/", a+"/")
 }
 

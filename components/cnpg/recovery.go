@@ -39,8 +39,8 @@ type Recovery struct {
 	Target *cnpgv1.RecoveryTarget `json:"target,omitempty"`
 }
 
-// of returns the recovery with its defaults, for a cluster.
-func (r Recovery) of(n names) Recovery {
+// withDefaults returns a copy in which everything is set, for a cluster.
+func (r Recovery) withDefaults(n names) Recovery {
 	if r.Cluster == "" {
 		r.Cluster = n.cluster
 	}
@@ -108,7 +108,7 @@ func (r *Recovery) validate(at *field.Path, n names) field.ErrorList {
 	}
 	problems = append(problems, checkPath(at.Child("path"), r.Path)...)
 	problems = append(problems, checkServerName(at.Child("serverName"), r.ServerName)...)
-	switch from := r.of(n); {
+	switch from := r.withDefaults(n); {
 	case r.Generation < 0:
 		problems = append(problems, field.Invalid(at.Child("generation"), r.Generation, "expected 1 or more"))
 	case from.sameCluster(n) && n.generation <= 1:
@@ -120,7 +120,7 @@ func (r *Recovery) validate(at *field.Path, n names) field.ErrorList {
 	case from.sameCluster(n) && from.Generation > n.generation:
 		problems = append(problems, field.Invalid(at.Child("generation"), from.Generation,
 			fmt.Sprintf("is later than the cluster's own, %d", n.generation)))
-	case n.firstServer != "" && !from.sameCluster(n) && FoldersMeet(folder(from.Path, from.server()), n.folder()):
+	case n.firstServer != "" && !from.sameCluster(n) && foldersMeet(folder(from.Path, from.server()), n.folder()):
 		problems = append(problems, field.Invalid(at, folder(from.Path, from.server()),
 			fmt.Sprintf("would be restored from, and the database writes to %q", n.folder())))
 	}

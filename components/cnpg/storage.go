@@ -244,7 +244,7 @@ func NewStorage(ctx *pulumi.Context, name string, args *StorageArgs, opts ...pul
 	label := fmt.Sprintf("storage %q", name)
 	problems := checkObjectName(field.NewPath("name"), name, "the name of the storage, a prefix of what belongs to it")
 	problems = append(problems, args.Validate(nil)...)
-	if err := Join(label, claimsOf(ctx).take(args.claims(nil, label), problems)); err != nil {
+	if err := refuse(label, claimsOf(ctx).take(args.claims(nil, label), problems)); err != nil {
 		return nil, err
 	}
 	return newStorage(ctx, name, *args, label, cluster, opts...)
@@ -408,7 +408,7 @@ func (s *Storage) Credentials(ctx *pulumi.Context, namespace string) (*Credentia
 	subject := fmt.Sprintf("credentials of namespace %q", namespace)
 	problems := checkNamespace(field.NewPath("namespace"), namespace)
 	claims := credentialsClaims(namespace, s.args.Bitwarden, s.label, s.cluster)
-	if err := Join(subject, claimsOf(ctx).take(claims, problems)); err != nil {
+	if err := refuse(subject, claimsOf(ctx).take(claims, problems)); err != nil {
 		return nil, err
 	}
 	s.lock.Lock()

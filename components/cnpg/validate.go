@@ -18,10 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Join makes one error of all problems, each on a line of its own, or nil when
+// refuse makes one error of all problems, each on a line of its own, or nil when
 // there is none. The subject says what was being checked, for instance
 // `database "authentik"`.
-func Join(subject string, problems field.ErrorList) error {
+func refuse(subject string, problems field.ErrorList) error {
 	if len(problems) == 0 {
 		return nil
 	}

@@ -34,7 +34,7 @@ func TestAnImageIsRefusedAsByTheOperatorAndWarnedAboutWhenItFloats(t *testing.T)
 			t.Parallel()
 			args := databaseArgs()
 			args.Spec.ImageName = image
-			err := Join("database", args.Validate(nil, "authentik", storageArgs()))
+			err := refuse("database", args.Validate(nil, "authentik", storageArgs()))
 			if test.refused != "" {
 				require.ErrorContains(t, err, test.refused)
 				return
