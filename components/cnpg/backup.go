@@ -64,8 +64,7 @@ func (b Backup) withDefaults() Backup {
 		b.Schedule = "0 0 2 * * 0"
 	}
 	if b.Immediate == nil {
-		immediate := true
-		b.Immediate = &immediate
+		b.Immediate = new(true)
 	}
 	if b.Retention == "" {
 		b.Retention = "30d"
@@ -84,23 +83,23 @@ func (b Backup) options(at Location) StoreOptions {
 }
 
 func (b Backup) validate(at *field.Path, storage *StorageArgs) field.ErrorList {
-	problems := checkOneOf(child(at, "archive"), b.Archive, B2, MinIO)
+	problems := checkOneOf(at.Child("archive"), b.Archive, B2, MinIO)
 	if b.Generation < 0 {
-		problems = append(problems, field.Invalid(child(at, "generation"), b.Generation, "expected 1 or more"))
+		problems = append(problems, field.Invalid(at.Child("generation"), b.Generation, "expected 1 or more"))
 	}
-	problems = append(problems, checkPath(child(at, "path"), b.Path)...)
-	problems = append(problems, checkServerName(child(at, "serverName"), b.ServerName)...)
+	problems = append(problems, checkPath(at.Child("path"), b.Path)...)
+	problems = append(problems, checkServerName(at.Child("serverName"), b.ServerName)...)
 	if b.ScheduledBackup != "" {
-		problems = append(problems, checkObjectName(child(at, "scheduledBackup"), b.ScheduledBackup, "")...)
+		problems = append(problems, checkObjectName(at.Child("scheduledBackup"), b.ScheduledBackup, "")...)
 	}
 	if b.Schedule != "" {
-		problems = append(problems, checkSchedule(child(at, "schedule"), b.Schedule)...)
+		problems = append(problems, checkSchedule(at.Child("schedule"), b.Schedule)...)
 	}
-	problems = append(problems, checkOneOf(child(at, "target"), b.Target,
+	problems = append(problems, checkOneOf(at.Child("target"), b.Target,
 		cnpgv1.BackupTargetPrimary, cnpgv1.BackupTargetStandby)...)
-	problems = append(problems, checkRetention(child(at, "retention"), b.Retention)...)
-	problems = append(problems, b.B2.validate(child(at, "b2"), B2, storage)...)
-	return append(problems, b.MinIO.validate(child(at, "minio"), MinIO, storage)...)
+	problems = append(problems, checkRetention(at.Child("retention"), b.Retention)...)
+	problems = append(problems, b.B2.validate(at.Child("b2"), B2, storage)...)
+	return append(problems, b.MinIO.validate(at.Child("minio"), MinIO, storage)...)
 }
 
 // warnRetention is about base backups that are further apart than they are kept.
@@ -144,11 +143,10 @@ func longestGap(schedule string) int {
 // scheduledBackupSpec takes base backups through the plugin. The method has to
 // be said: it defaults to the operator's own barman, which is not set up.
 func scheduledBackupSpec(cluster string, backup Backup) cnpgv1.ScheduledBackupSpec {
-	suspend := backup.Suspend
 	return cnpgv1.ScheduledBackupSpec{
 		Schedule:             backup.Schedule,
 		Immediate:            backup.Immediate,
-		Suspend:              &suspend,
+		Suspend:              new(backup.Suspend),
 		Target:               backup.Target,
 		BackupOwnerReference: "self",
 		Cluster:              cnpgv1.LocalObjectReference{Name: cluster},

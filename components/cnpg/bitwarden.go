@@ -85,8 +85,7 @@ func (a BitwardenArgs) withDefaults(handOver bool) BitwardenArgs {
 	}
 	a.RefreshInterval = canonicalDuration(a.RefreshInterval)
 	if a.HandOver == nil {
-		handOver = handOver && a.Provider == BitwardenProviderSecretsManager
-		a.HandOver = &handOver
+		a.HandOver = new(handOver && a.Provider == BitwardenProviderSecretsManager)
 	}
 	if a.Namespace == "" {
 		a.Namespace = "external-secrets"

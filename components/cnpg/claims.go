@@ -114,7 +114,7 @@ func (a *DatabaseArgs) claims(at *field.Path, name string, storage *StorageArgs,
 	object := func(kind, object, fieldName, value, hint string) claim {
 		return claim{
 			thing: thing{cluster, fmt.Sprintf("%s %s/%s", kind, n.namespace, object)},
-			owner: owner, at: child(at, fieldName), value: value, hint: hint,
+			owner: owner, at: at.Child(fieldName), value: value, hint: hint,
 		}
 	}
 	const another = "give one of them another cluster or namespace"
@@ -123,7 +123,7 @@ func (a *DatabaseArgs) claims(at *field.Path, name string, storage *StorageArgs,
 		object("ScheduledBackup", n.scheduledBackup(), "cluster", n.cluster, another),
 		object("ObjectStore", n.store(B2), "name", name, "give one of them another name or namespace"),
 		{
-			owner: owner, at: child(at, "path"), value: n.folder(), writesTo: folderIn{storage.B2.Bucket, n.folder()},
+			owner: owner, at: at.Child("path"), value: n.folder(), writesTo: folderIn{storage.B2.Bucket, n.folder()},
 		},
 	}
 }
@@ -137,11 +137,11 @@ func (a *StorageArgs) claims(at *field.Path, owner string) []claim {
 	return []claim{
 		{
 			thing: thing{name: "B2 bucket " + a.B2.Bucket}, owner: owner,
-			at: child(at, "b2").Child("bucket"), value: a.B2.Bucket, hint: shared,
+			at: at.Child("b2").Child("bucket"), value: a.B2.Bucket, hint: shared,
 		},
 		{
 			thing: thing{name: fmt.Sprintf("MinIO bucket %s at %s", a.MinIO.Bucket, a.MinIO.Endpoint)}, owner: owner,
-			at: child(at, "minio").Child("bucket"), value: a.MinIO.Bucket, hint: shared,
+			at: at.Child("minio").Child("bucket"), value: a.MinIO.Bucket, hint: shared,
 		},
 	}
 }

@@ -82,7 +82,7 @@ func clusterSpec(n names, args DatabaseArgs) cnpgv1.ClusterSpec {
 
 	spec.Plugins = append(spec.Plugins, cnpgv1.PluginConfiguration{
 		Name:          barmanPlugin,
-		IsWALArchiver: pointer(true),
+		IsWALArchiver: new(true),
 		Parameters:    pluginParameters(n.store(args.Archive), n.serverName()),
 	})
 	for _, location := range []Location{B2, MinIO} {
@@ -131,10 +131,10 @@ func setPluginDefaults(plugin *cnpgv1.PluginConfiguration) {
 		return
 	}
 	if plugin.Enabled == nil {
-		plugin.Enabled = pointer(true)
+		plugin.Enabled = new(true)
 	}
 	if plugin.IsWALArchiver == nil {
-		plugin.IsWALArchiver = pointer(false)
+		plugin.IsWALArchiver = new(false)
 	}
 }
 

@@ -140,7 +140,7 @@ func TestClusterSpec(t *testing.T) {
 		"unless they are switched off": {
 			change: func(a *DatabaseArgs) {
 				a.Spec.Monitoring = &cnpgv1.MonitoringConfiguration{
-					DisableDefaultQueries: pointer(true),
+					DisableDefaultQueries: new(true),
 					CustomQueriesConfigMap: []cnpgv1.ConfigMapKeySelector{
 						{LocalObjectReference: cnpgv1.LocalObjectReference{Name: "mine"}, Key: "queries"},
 					},

@@ -251,7 +251,7 @@ func TestNothingIsAwaitedWithoutTheHandOver(t *testing.T) {
 	t.Parallel()
 	mocks := run(t, false, func(ctx *pulumi.Context) error {
 		args := storageArgs()
-		args.Bitwarden.HandOver = pointer(false)
+		args.Bitwarden.HandOver = new(false)
 		storage, err := NewStorage(ctx, "homelab", args)
 		require.NoError(t, err)
 		_, err = storage.Credentials(ctx, "auth")

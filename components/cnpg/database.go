@@ -105,7 +105,7 @@ func (a DatabaseArgs) withDefaults() DatabaseArgs {
 	a.Backup = a.Backup.withDefaults()
 	a.Mirror = a.Mirror.withDefaults()
 	if a.Protect == nil {
-		a.Protect = pointer(true)
+		a.Protect = new(true)
 	}
 	return a
 }
@@ -114,26 +114,26 @@ func (a DatabaseArgs) withDefaults() DatabaseArgs {
 // reported below, nil for nothing; storage is where the database will be kept.
 func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArgs) field.ErrorList {
 	if a == nil {
-		return field.ErrorList{field.Required(child(at, "namespace"), "the namespace of the database")}
+		return field.ErrorList{field.Required(at.Child("namespace"), "the namespace of the database")}
 	}
 	n := a.names(name)
-	problems := checkLabel(child(at, "name"), name, "the name of the database, a prefix of what belongs to it")
+	problems := checkLabel(at.Child("name"), name, "the name of the database, a prefix of what belongs to it")
 	if a.Cluster != "" || len(problems) == 0 {
-		problems = append(problems, checkCluster(child(at, "cluster"), n.cluster)...)
+		problems = append(problems, checkCluster(at.Child("cluster"), n.cluster)...)
 	}
 	if a.FormerName != "" {
-		problems = append(problems, checkLabel(child(at, "formerName"), a.FormerName, "the name that the database had")...)
+		problems = append(problems, checkLabel(at.Child("formerName"), a.FormerName, "the name that the database had")...)
 	}
 	if a.FormerName == name && name != "" {
-		problems = append(problems, field.Invalid(child(at, "formerName"), name, "is the name that it has: leave it out"))
+		problems = append(problems, field.Invalid(at.Child("formerName"), name, "is the name that it has: leave it out"))
 	}
-	problems = append(problems, checkNamespace(child(at, "namespace"), a.Namespace)...)
-	problems = append(problems, checkLabels(child(at, "labels"), a.Labels)...)
-	problems = append(problems, checkAnnotations(child(at, "annotations"), a.Annotations)...)
-	problems = append(problems, validateSpec(child(at, "spec"), n, a)...)
+	problems = append(problems, checkNamespace(at.Child("namespace"), a.Namespace)...)
+	problems = append(problems, checkLabels(at.Child("labels"), a.Labels)...)
+	problems = append(problems, checkAnnotations(at.Child("annotations"), a.Annotations)...)
+	problems = append(problems, validateSpec(at.Child("spec"), n, a)...)
 	problems = append(problems, a.Backup.validate(at, storage)...)
-	problems = append(problems, a.Mirror.validate(child(at, "mirror"))...)
-	return append(problems, a.Recovery.validate(child(at, "recovery"), n)...)
+	problems = append(problems, a.Mirror.validate(at.Child("mirror"))...)
+	return append(problems, a.Recovery.validate(at.Child("recovery"), n)...)
 }
 
 // warnings are about arguments that are valid and may yet be regretted.

@@ -16,7 +16,7 @@ func databaseArgs() *DatabaseArgs {
 		Spec: cnpgv1.ClusterSpec{
 			Instances:            2,
 			ImageName:            "ghcr.io/cloudnative-pg/postgresql:17.7",
-			StorageConfiguration: cnpgv1.StorageConfiguration{Size: "20Gi", StorageClass: pointer("longhorn")},
+			StorageConfiguration: cnpgv1.StorageConfiguration{Size: "20Gi", StorageClass: new("longhorn")},
 		},
 		Backup: Backup{Schedule: "0 0 2 * * 0", Retention: "30d"},
 	}
@@ -109,7 +109,7 @@ func TestOnlyTheClusterIsProtected(t *testing.T) {
 		assert.False(t, mocks.only(t, "authentik-b2-store").RegisterRPC.GetProtect())
 
 		unprotected := databaseArgs()
-		unprotected.Protect = pointer(false)
+		unprotected.Protect = new(false)
 		assert.False(t, deploy(t, dryRun, unprotected, nil).only(t, "authentik-cluster").RegisterRPC.GetProtect())
 	})
 }

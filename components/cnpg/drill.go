@@ -299,7 +299,7 @@ func drillCheck(name string, args DrillArgs) batchv1.JobSpec {
 	pod := jobPod(postgresUser)
 	pod.Containers = []corev1.Container{check}
 	return batchv1.JobSpec{
-		BackoffLimit: pointer(int32(5)),
+		BackoffLimit: new(int32(5)),
 		Template:     corev1.PodTemplateSpec{Spec: pod},
 	}
 }

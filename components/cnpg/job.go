@@ -9,13 +9,13 @@ import (
 func jobPod(user int64) corev1.PodSpec {
 	return corev1.PodSpec{
 		RestartPolicy:                corev1.RestartPolicyNever,
-		AutomountServiceAccountToken: pointer(false),
-		EnableServiceLinks:           pointer(false),
+		AutomountServiceAccountToken: new(false),
+		EnableServiceLinks:           new(false),
 		SecurityContext: &corev1.PodSecurityContext{
-			RunAsNonRoot:   pointer(true),
-			RunAsUser:      pointer(user),
-			RunAsGroup:     pointer(user),
-			FSGroup:        pointer(user),
+			RunAsNonRoot:   new(true),
+			RunAsUser:      new(user),
+			RunAsGroup:     new(user),
+			FSGroup:        new(user),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		Volumes: []corev1.Volume{{
@@ -34,8 +34,8 @@ func jobContainer(name, image string, resources corev1.ResourceRequirements) cor
 		VolumeMounts:             []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		SecurityContext: &corev1.SecurityContext{
-			AllowPrivilegeEscalation: pointer(false),
-			ReadOnlyRootFilesystem:   pointer(true),
+			AllowPrivilegeEscalation: new(false),
+			ReadOnlyRootFilesystem:   new(true),
 			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 	}

@@ -13,7 +13,6 @@ import (
 	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
 	barmanutils "github.com/cloudnative-pg/barman-cloud/pkg/utils"
 	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
-	"github.com/robfig/cron"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -110,78 +109,54 @@ func (m Mirror) withDefaults() Mirror {
 		}
 	}
 	if m.SuccessfulJobsHistoryLimit == nil {
-		m.SuccessfulJobsHistoryLimit = pointer(int32(1))
+		m.SuccessfulJobsHistoryLimit = new(int32(1))
 	}
 	if m.FailedJobsHistoryLimit == nil {
-		m.FailedJobsHistoryLimit = pointer(int32(3))
+		m.FailedJobsHistoryLimit = new(int32(3))
 	}
 	return m
 }
+
+var bandwidth = regexp.MustCompile(`^[1-9][0-9]{0,5}(\.[0-9]{1,3})?[KMG]$`)
 
 func (m Mirror) validate(at *field.Path) field.ErrorList {
 	var problems field.ErrorList
 	if m.Schedule != "" {
 		problems = append(problems, checkJobSchedule(at.Child("schedule"), m.Schedule)...)
 	}
-	if m.BandwidthLimit != "" && !regexp.MustCompile(`^[1-9][0-9]{0,5}(\.[0-9]{1,3})?[KMG]$`).MatchString(m.BandwidthLimit) {
+	if m.BandwidthLimit != "" && !bandwidth.MatchString(m.BandwidthLimit) {
 		problems = append(problems, field.Invalid(at.Child("bandwidthLimit"), m.BandwidthLimit,
 			`expected bytes a second with K, M or G, for instance "4M"`))
 	}
-	for name, given := range map[string]string{
-		"deadline": m.Deadline, "maxBackupAge": m.MaxBackupAge, "maxWALAge": m.MaxWALAge,
-	} {
-		if given == "" {
-			continue
-		}
-		if parsed, err := time.ParseDuration(given); err != nil || parsed < time.Minute {
-			problems = append(problems, field.Invalid(at.Child(name), given,
-				`expected a duration of a minute or more, for instance "24h"`))
-		}
-	}
+	problems = append(problems, checkMinutes(at.Child("deadline"), m.Deadline)...)
+	problems = append(problems, checkMinutes(at.Child("maxBackupAge"), m.MaxBackupAge)...)
+	problems = append(problems, checkMinutes(at.Child("maxWALAge"), m.MaxWALAge)...)
 	if m.SourceSecret != "" {
 		problems = append(problems, checkObjectName(at.Child("sourceSecret"), m.SourceSecret, "")...)
 	}
 	problems = append(problems, checkMemory(at.Child("resources"), m.Resources)...)
 	problems = append(problems, checkExactImage(at.Child("copyImage"), m.CopyImage)...)
 	problems = append(problems, checkExactImage(at.Child("pruneImage"), m.PruneImage)...)
-	for name, limit := range map[string]*int32{
-		"successfulJobsHistoryLimit": m.SuccessfulJobsHistoryLimit,
-		"failedJobsHistoryLimit":     m.FailedJobsHistoryLimit,
-	} {
-		if limit != nil && *limit < 0 {
-			problems = append(problems, field.Invalid(at.Child(name), *limit, "expected 0 or more"))
-		}
-	}
-	return problems
+	problems = append(problems, checkHistory(at.Child("successfulJobsHistoryLimit"), m.SuccessfulJobsHistoryLimit)...)
+	return append(problems, checkHistory(at.Child("failedJobsHistoryLimit"), m.FailedJobsHistoryLimit)...)
 }
 
-// checkJobSchedule wants five cron fields that name a moment to come. A
-// ScheduledBackup has six, which a CronJob refuses.
-func checkJobSchedule(at *field.Path, schedule string) field.ErrorList {
-	fields := strings.Fields(schedule)
-	if len(fields) == 6 {
-		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
-			"has six cron fields; a job has no seconds: did you mean %q?", strings.Join(fields[1:], " ")))}
+// checkMinutes wants a duration that a job can be held to.
+func checkMinutes(at *field.Path, given string) field.ErrorList {
+	if given == "" {
+		return nil
 	}
-	parsed, err := cron.ParseStandard(schedule)
-	if err != nil {
-		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
-			`expected five cron fields, for instance "15 * * * *" for every hour: %v`, err))}
-	}
-	if parsed.Next(time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return field.ErrorList{field.Invalid(at, schedule, "never happens: there is no such date")}
+	if parsed, err := time.ParseDuration(given); err != nil || parsed < time.Minute {
+		return field.ErrorList{field.Invalid(at, given, `expected a duration of a minute or more, for instance "24h"`)}
 	}
 	return nil
 }
 
-// checkExactImage wants an image that stays the same when it is pulled again.
-func checkExactImage(at *field.Path, image string) field.ErrorList {
-	exact := regexp.MustCompile(`^[^\s@]+(@sha256:[0-9a-f]{64}|:v?[0-9]+\.[0-9]+\.[0-9]+[A-Za-z0-9._-]*(@sha256:[0-9a-f]{64})?)$`)
-	if image == "" || exact.MatchString(image) {
+func checkHistory(at *field.Path, limit *int32) field.ErrorList {
+	if limit == nil || *limit >= 0 {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(at, image,
-		`expected a tag with three numbers or a digest, for instance "`+defaultCopyImage+`"`)}
+	return field.ErrorList{field.Invalid(at, *limit, "expected 0 or more")}
 }
 
 // mirrorJob is the copying of one cluster's backups.
@@ -302,16 +277,16 @@ func mirrorSpec(options Mirror, job mirrorJob) (batchv1.CronJobSpec, error) {
 	}
 	return batchv1.CronJobSpec{
 		Schedule:          options.Schedule,
-		Suspend:           pointer(options.Suspend),
+		Suspend:           new(options.Suspend),
 		ConcurrencyPolicy: batchv1.ForbidConcurrent,
 		// A run that cannot start in time is left out; the next one copies
 		// what it would have copied.
-		StartingDeadlineSeconds:    pointer(int64(600)),
+		StartingDeadlineSeconds:    new(int64(600)),
 		SuccessfulJobsHistoryLimit: options.SuccessfulJobsHistoryLimit,
 		FailedJobsHistoryLimit:     options.FailedJobsHistoryLimit,
 		JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{
-			BackoffLimit:          pointer(int32(2)),
-			ActiveDeadlineSeconds: pointer(int64(deadline.Seconds())),
+			BackoffLimit:          new(int32(2)),
+			ActiveDeadlineSeconds: new(int64(deadline.Seconds())),
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
 				Spec:       pod,

@@ -56,8 +56,7 @@ func (o StoreOptions) withDefaults(at Location, retention string) StoreOptions {
 		o.WAL.MaxParallel = 4
 	}
 	if o.Data.Jobs == nil {
-		jobs := int32(2)
-		o.Data.Jobs = &jobs
+		o.Data.Jobs = new(int32(2))
 	}
 	return o
 }

@@ -190,13 +190,14 @@ func givenTargets(target *cnpgv1.RecoveryTarget) []string {
 	return given
 }
 
+var endsWithOffset = regexp.MustCompile(`(Z|[+-][0-9]{2}(:?[0-9]{2})?)$`)
+
 func checkTargetTime(at *field.Path, targetTime string) field.ErrorList {
 	if _, err := types.ParseTargetTime(nil, targetTime); err != nil {
 		return field.ErrorList{field.Invalid(at, targetTime,
 			`is not a time; expected for instance "2026-01-15T12:00:00+01:00"`)}
 	}
-	if !regexp.MustCompile(`(Z|[+-][0-9]{2}(:?[0-9]{2})?)$`).MatchString(targetTime) ||
-		!strings.Contains(targetTime, ":") {
+	if !endsWithOffset.MatchString(targetTime) || !strings.Contains(targetTime, ":") {
 		return field.ErrorList{field.Invalid(at, targetTime,
 			`has no offset and would be taken for UTC; say which, for instance "2026-01-15T12:00:00Z"`)}
 	}

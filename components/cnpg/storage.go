@@ -97,8 +97,7 @@ func (a StorageArgs) withDefaults() StorageArgs {
 		a.B2.Keys = []string{a.B2.Bucket}
 	}
 	if a.Protect == nil {
-		protect := true
-		a.Protect = &protect
+		a.Protect = new(true)
 	}
 	a.Bitwarden = a.Bitwarden.withDefaults(a.B2.AdoptKey == "")
 	return a
@@ -108,17 +107,20 @@ func (a StorageArgs) withDefaults() StorageArgs {
 // reported below, nil for nothing.
 func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
 	if a == nil {
-		return field.ErrorList{field.Required(orRoot(at), "where the two copies are kept")}
+		if at == nil {
+			at = field.NewPath("storage")
+		}
+		return field.ErrorList{field.Required(at, "where the two copies are kept")}
 	}
-	problems := a.B2.validate(child(at, "b2"))
-	problems = append(problems, a.MinIO.validate(child(at, "minio"))...)
+	problems := a.B2.validate(at.Child("b2"))
+	problems = append(problems, a.MinIO.validate(at.Child("minio"))...)
 	if sameServer(a.withDefaults().B2.Endpoint, a.MinIO.Endpoint) {
-		problems = append(problems, field.Invalid(child(at, "minio").Child("endpoint"), a.MinIO.Endpoint,
+		problems = append(problems, field.Invalid(at.Child("minio").Child("endpoint"), a.MinIO.Endpoint,
 			"is where the other copy is, too: what takes the one takes both; give the MinIO server on the NAS"))
 	}
-	problems = append(problems, a.Bitwarden.validate(child(at, "bitwarden"))...)
+	problems = append(problems, a.Bitwarden.validate(at.Child("bitwarden"))...)
 	if a.B2.AdoptKey != "" && a.Bitwarden.HandOver != nil && *a.Bitwarden.HandOver {
-		problems = append(problems, field.Forbidden(child(at, "bitwarden").Child("handOver"),
+		problems = append(problems, field.Forbidden(at.Child("bitwarden").Child("handOver"),
 			"B2 does not reveal the secret half of an adopted key: put the key pair into Bitwarden yourself and leave handOver out"))
 	}
 	return problems
@@ -127,6 +129,12 @@ func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
 // directions are what can stand in the middle of a region. The regions themselves
 // are not listed, so that a new one can be used at once.
 const directions = `(north|south)?(east|west)|north|south|central`
+
+var (
+	b2Region   = regexp.MustCompile(`^[a-z]+-(` + directions + `)-[0-9]{3}$`)
+	b2Endpoint = regexp.MustCompile(`^https?://s3\.([^.]+)\.backblazeb2\.com(:[0-9]+)?$`)
+	b2KeyName  = regexp.MustCompile(`^[A-Za-z0-9-]{1,100}$`)
+)
 
 // sameServer compares two endpoints by host and port.
 func sameServer(one, other string) bool {
@@ -149,7 +157,7 @@ func (a B2Args) validate(at *field.Path) field.ErrorList {
 	if a.Region == "" {
 		problems = append(problems, field.Required(at.Child("region"),
 			`the region of the B2 account, for instance "us-west-002"`))
-	} else if !regexp.MustCompile(`^[a-z]+-(` + directions + `)-[0-9]{3}$`).MatchString(a.Region) {
+	} else if !b2Region.MatchString(a.Region) {
 		problems = append(problems, field.Invalid(at.Child("region"), a.Region,
 			`expected the form of "us-west-002": a part of the world, a direction in it and a number`))
 	}
@@ -167,7 +175,7 @@ func (a B2Args) validate(at *field.Path) field.ErrorList {
 	}
 	seen := map[string]bool{}
 	for i, key := range a.Keys {
-		if !regexp.MustCompile(`^[A-Za-z0-9-]{1,100}$`).MatchString(key) {
+		if !b2KeyName.MatchString(key) {
 			problems = append(problems, field.Invalid(at.Child("keys").Index(i), key,
 				"B2 accepts 1 to 100 letters, digits and hyphens"))
 		}
@@ -183,7 +191,7 @@ func (a B2Args) validateEndpoint(at *field.Path) field.ErrorList {
 	if problems := checkEndpoint(at, a.Endpoint); len(problems) > 0 {
 		return problems
 	}
-	parts := regexp.MustCompile(`^https?://s3\.([^.]+)\.backblazeb2\.com(:[0-9]+)?$`).FindStringSubmatch(a.Endpoint)
+	parts := b2Endpoint.FindStringSubmatch(a.Endpoint)
 	if parts != nil && parts[1] != a.Region {
 		return field.ErrorList{field.Invalid(at, a.Endpoint,
 			fmt.Sprintf("is the endpoint of %q, but region says %q", parts[1], a.Region))}

@@ -90,7 +90,7 @@ func TestStorageWithoutProtectionOrHandOver(t *testing.T) {
 	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
 		mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
 			args := storageArgs()
-			args.Protect, args.Bitwarden.HandOver = pointer(false), pointer(false)
+			args.Protect, args.Bitwarden.HandOver = new(false), new(false)
 			_, err := NewStorage(ctx, "homelab", args)
 			return err
 		})

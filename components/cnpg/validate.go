@@ -120,17 +120,53 @@ func checkSchedule(at *field.Path, schedule string) field.ErrorList {
 	return nil
 }
 
+// checkJobSchedule wants five cron fields that name a moment to come. A
+// ScheduledBackup has six, which a CronJob refuses.
+func checkJobSchedule(at *field.Path, schedule string) field.ErrorList {
+	fields := strings.Fields(schedule)
+	if len(fields) == 6 {
+		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
+			"has six cron fields; a job has no seconds: did you mean %q?", strings.Join(fields[1:], " ")))}
+	}
+	parsed, err := cron.ParseStandard(schedule)
+	if err != nil {
+		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
+			`expected five cron fields, for instance "15 * * * *" for every hour: %v`, err))}
+	}
+	if parsed.Next(time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return field.ErrorList{field.Invalid(at, schedule, "never happens: there is no such date")}
+	}
+	return nil
+}
+
+var exactImage = regexp.MustCompile(
+	`^[^\s@]+(@sha256:[0-9a-f]{64}|:v?[0-9]+\.[0-9]+\.[0-9]+[A-Za-z0-9._-]*(@sha256:[0-9a-f]{64})?)$`)
+
+// checkExactImage wants an image that stays the same when it is pulled again.
+func checkExactImage(at *field.Path, image string) field.ErrorList {
+	if image == "" || exactImage.MatchString(image) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, image,
+		`expected a tag with three numbers or a digest, for instance "`+defaultCopyImage+`"`)}
+}
+
 // mostUnits is the longest time in days, weeks or months. barman counts back from
 // today, and before the year 1 its calendar ends.
 const mostUnits = 9999
 
+var (
+	retentionPolicy  = regexp.MustCompile(`^[1-9][0-9]{0,3}[dwm]$`)
+	tooLongRetention = regexp.MustCompile(`^[1-9][0-9]*[dwm]$`)
+)
+
 // checkRetention wants what the plugin accepts for ObjectStore.spec.retentionPolicy,
 // and what barman can then count, or none.
 func checkRetention(at *field.Path, retention string) field.ErrorList {
-	if retention == "" || retention == none || regexp.MustCompile(`^[1-9][0-9]{0,3}[dwm]$`).MatchString(retention) {
+	if retention == "" || retention == none || retentionPolicy.MatchString(retention) {
 		return nil
 	}
-	if regexp.MustCompile(`^[1-9][0-9]*[dwm]$`).MatchString(retention) {
+	if tooLongRetention.MatchString(retention) {
 		return field.ErrorList{field.Invalid(at, retention, fmt.Sprintf("expected %d at the most", mostUnits))}
 	}
 	return field.ErrorList{field.Invalid(at, retention,
@@ -196,13 +232,15 @@ func checkEndpoint(at *field.Path, endpoint string) field.ErrorList {
 	return nil
 }
 
+var b2Bucket = regexp.MustCompile(`^[A-Za-z0-9-]{6,63}$`)
+
 // checkB2Bucket follows https://www.backblaze.com/docs/cloud-storage-buckets:
 // 6 to 63 letters, digits and hyphens, and the prefix b2- is Backblaze's own.
 func checkB2Bucket(at *field.Path, bucket string) field.ErrorList {
 	switch {
 	case bucket == "":
 		return field.ErrorList{field.Required(at, "the name of the B2 bucket")}
-	case !regexp.MustCompile(`^[A-Za-z0-9-]{6,63}$`).MatchString(bucket):
+	case !b2Bucket.MatchString(bucket):
 		return field.ErrorList{field.Invalid(at, bucket, "B2 accepts 6 to 63 letters, digits and hyphens")}
 	case strings.HasPrefix(strings.ToLower(bucket), "b2-"):
 		return field.ErrorList{field.Invalid(at, bucket, `B2 keeps names that begin with "b2-" for itself`)}
@@ -210,18 +248,22 @@ func checkB2Bucket(at *field.Path, bucket string) field.ErrorList {
 	return nil
 }
 
+var (
+	minioBucket = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+	ipAddress   = regexp.MustCompile(`^[0-9]+(\.[0-9]+){3}$`)
+)
+
 // checkMinIOBucket follows the S3 rules that MinIO enforces: 3 to 63 lower-case
 // letters, digits, dots and hyphens, none of the latter two at an end or
 // adjacent, and not an IP address.
 func checkMinIOBucket(at *field.Path, bucket string) field.ErrorList {
-	label := `[a-z0-9]([a-z0-9-]*[a-z0-9])?`
 	switch {
 	case bucket == "":
 		return field.ErrorList{field.Required(at, "the name of the MinIO bucket")}
-	case len(bucket) < 3 || len(bucket) > 63 || !regexp.MustCompile(`^`+label+`(\.`+label+`)*$`).MatchString(bucket):
+	case len(bucket) < 3 || len(bucket) > 63 || !minioBucket.MatchString(bucket):
 		return field.ErrorList{field.Invalid(at, bucket,
 			"MinIO accepts 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit")}
-	case regexp.MustCompile(`^[0-9]+(\.[0-9]+){3}$`).MatchString(bucket):
+	case ipAddress.MatchString(bucket):
 		return field.ErrorList{field.Invalid(at, bucket, "MinIO refuses a name that looks like an IP address")}
 	}
 	return nil
@@ -243,28 +285,15 @@ func checkCA(at *field.Path, ca *machineryapi.SecretKeySelector, endpoint string
 	return problems
 }
 
-// child is at.Child for a path that may be nil.
-func child(at *field.Path, name string) *field.Path {
-	if at == nil {
-		return field.NewPath(name)
-	}
-	return at.Child(name)
-}
-
-func orRoot(at *field.Path) *field.Path {
-	if at == nil {
-		return field.NewPath("storage")
-	}
-	return at
-}
-
-func pointer[T any](value T) *T { return &value }
+var (
+	bucketFolder = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+	bucketPath   = regexp.MustCompile(`^/?[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?$`)
+)
 
 // checkPath wants a folder in a bucket that S3, barman and rclone all spell in
 // the same way.
 func checkPath(at *field.Path, path string) field.ErrorList {
-	if path == "" || path == "/" ||
-		regexp.MustCompile(`^/?[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?$`).MatchString(path) {
+	if path == "" || path == "/" || bucketPath.MatchString(path) {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(at, path,
@@ -274,7 +303,7 @@ func checkPath(at *field.Path, path string) field.ErrorList {
 
 // checkServerName wants the name of one folder.
 func checkServerName(at *field.Path, server string) field.ErrorList {
-	if server == "" || regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`).MatchString(server) {
+	if server == "" || bucketFolder.MatchString(server) {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(at, server,

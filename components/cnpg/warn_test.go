@@ -105,7 +105,7 @@ func TestADistributedTopologyIsAWarning(t *testing.T) {
 	t.Parallel()
 	args := databaseArgs()
 	args.Recovery = &Recovery{Source: B2, Cluster: "main"}
-	args.Spec.ReplicaCluster = &cnpgv1.ReplicaClusterConfiguration{Enabled: pointer(true), Source: "authentik-recovery"}
+	args.Spec.ReplicaCluster = &cnpgv1.ReplicaClusterConfiguration{Enabled: new(true), Source: "authentik-recovery"}
 	require.Empty(t, args.Validate(nil, "authentik", storageArgs()))
 	assert.Empty(t, args.warnings(), "a replica alone is supported")
 
