@@ -142,14 +142,15 @@ func longestGap(schedule string) int {
 
 // scheduledBackupSpec takes base backups through the plugin. The method has to
 // be said: it defaults to the operator's own barman, which is not set up.
-func scheduledBackupSpec(cluster string, backup Backup) cnpgv1.ScheduledBackupSpec {
+func (p *plan) scheduledBackupSpec() cnpgv1.ScheduledBackupSpec {
+	backup := p.args.Backup
 	return cnpgv1.ScheduledBackupSpec{
 		Schedule:             backup.Schedule,
 		Immediate:            backup.Immediate,
 		Suspend:              new(backup.Suspend),
 		Target:               backup.Target,
 		BackupOwnerReference: "self",
-		Cluster:              cnpgv1.LocalObjectReference{Name: cluster},
+		Cluster:              cnpgv1.LocalObjectReference{Name: p.cluster},
 		Method:               cnpgv1.BackupMethodPlugin,
 		PluginConfiguration:  &cnpgv1.BackupPluginConfiguration{Name: barmanPlugin},
 	}

@@ -121,7 +121,7 @@ func (a *DatabaseArgs) claims(at *field.Path, name string, storage *StorageArgs,
 	return []claim{
 		object("Cluster", n.cluster, "cluster", n.cluster, another),
 		object("ScheduledBackup", n.scheduledBackup(), "cluster", n.cluster, another),
-		object("ObjectStore", n.store(B2), "name", name, "give one of them another name or namespace"),
+		object("ObjectStore", n.objectStore(B2), "name", name, "give one of them another name or namespace"),
 		{
 			owner: owner, at: at.Child("path"), value: n.folder(), writesTo: folderIn{storage.B2.Bucket, n.folder()},
 		},

@@ -29,16 +29,16 @@ const (
 
 // clusterFields are the fields of the Cluster: the completed spec, and in it the
 // zeros that the user wrote.
-func clusterFields(n names, args DatabaseArgs) (kubernetes.UntypedArgs, error) {
-	fields, err := specFields(clusterSpec(n, args))
+func (p *plan) clusterFields() (kubernetes.UntypedArgs, error) {
+	fields, err := specFields(p.clusterSpec())
 	if err != nil {
 		return nil, err
 	}
-	written, err := toMap(args.SpecAsWritten)
+	written, err := toMap(p.args.SpecAsWritten)
 	if err != nil {
 		return nil, err
 	}
-	if args.Recovery != nil {
+	if p.args.Recovery != nil {
 		delete(written, "bootstrap") // the recovery has taken its place
 	}
 	carryInto(fields["spec"], written)
@@ -46,34 +46,34 @@ func clusterFields(n names, args DatabaseArgs) (kubernetes.UntypedArgs, error) {
 }
 
 // clusterObject is the Cluster as it is registered.
-func clusterObject(n names, args DatabaseArgs) (object, error) {
-	fields, err := clusterFields(n, args)
+func (p *plan) clusterObject() (object, error) {
+	fields, err := p.clusterFields()
 	if err != nil {
 		return object{}, err
 	}
-	annotations := pulumi.ToStringMap(args.Annotations)
-	if args.WaitUntilReady {
+	annotations := pulumi.ToStringMap(p.args.Annotations)
+	if p.args.WaitUntilReady {
 		annotations[waitFor] = pulumi.String(isReady)
 	}
-	if args.Recovery != nil {
-		annotations[recoveredFrom] = pulumi.String(args.Recovery.withDefaults(n).folder())
+	if p.args.Recovery != nil {
+		annotations[recoveredFrom] = pulumi.String(p.args.Recovery.withDefaults(p.names).folder())
 	}
 	return object{
 		apiVersion: "postgresql.cnpg.io/v1", kind: "Cluster",
-		namespace: n.namespace, name: n.cluster, component: "database", partOf: n.database,
-		labels: pulumi.ToStringMap(args.Labels), annotations: annotations, fields: fields,
+		namespace: p.namespace, name: p.cluster, component: "database", partOf: p.database,
+		labels: pulumi.ToStringMap(p.args.Labels), annotations: annotations, fields: fields,
 	}, nil
 }
 
 // clusterSpec completes the user's spec with what the backups need. Lists that
 // the API server treats as one value are written with the defaults that it
 // would fill in, so that a preview finds nothing to change.
-func clusterSpec(n names, args DatabaseArgs) cnpgv1.ClusterSpec {
-	spec := *args.Spec.DeepCopy()
+func (p *plan) clusterSpec() cnpgv1.ClusterSpec {
+	spec := *p.args.Spec.DeepCopy()
 	if spec.Instances == 0 {
 		spec.Instances = 1
 	}
-	if spec.WalStorage == nil && !args.WALOnDataVolume {
+	if spec.WalStorage == nil && !p.args.WALOnDataVolume {
 		spec.WalStorage = &cnpgv1.StorageConfiguration{
 			Size:         defaultWALVolume,
 			StorageClass: spec.StorageConfiguration.StorageClass,
@@ -83,21 +83,21 @@ func clusterSpec(n names, args DatabaseArgs) cnpgv1.ClusterSpec {
 	spec.Plugins = append(spec.Plugins, cnpgv1.PluginConfiguration{
 		Name:          barmanPlugin,
 		IsWALArchiver: new(true),
-		Parameters:    pluginParameters(n.store(args.Archive), n.serverName()),
+		Parameters:    pluginParameters(p.objectStore(p.args.Archive), p.serverName()),
 	})
 	for _, location := range []Location{B2, MinIO} {
 		spec.ExternalClusters = append(spec.ExternalClusters,
-			externalCluster(n.recoverySource(location), n.store(location), n.serverName()))
+			externalCluster(p.recoverySource(location), p.objectStore(location), p.serverName()))
 	}
-	if args.Recovery != nil {
-		from := args.Recovery.withDefaults(n)
-		store := n.recoveryStore()
-		if from.sameCluster(n) {
-			store = n.store(from.Source)
+	if p.args.Recovery != nil {
+		from := p.args.Recovery.withDefaults(p.names)
+		store := p.recoveryStore()
+		if from.sameCluster(p.names) {
+			store = p.objectStore(from.Source)
 		}
 		spec.ExternalClusters = append(spec.ExternalClusters,
-			externalCluster(n.recoveryCluster(), store, from.server()))
-		spec.Bootstrap = bootstrapRecovery(n.recoveryCluster(), from.Target, initDB(args.Spec))
+			externalCluster(p.recoveryCluster(), store, from.server()))
+		spec.Bootstrap = bootstrapRecovery(p.recoveryCluster(), from.Target, initDB(p.args.Spec))
 	}
 
 	for i := range spec.Plugins {
@@ -329,7 +329,7 @@ func warnReplica(at *field.Path, replica *cnpgv1.ReplicaClusterConfiguration) []
 func checkOwnedExternalClusters(at *field.Path, n names, clusters []cnpgv1.ExternalCluster) field.ErrorList {
 	var problems field.ErrorList
 	owned := []string{n.recoverySource(B2), n.recoverySource(MinIO), n.recoveryCluster()}
-	stores := []string{n.store(B2), n.store(MinIO), n.recoveryStore()}
+	stores := []string{n.objectStore(B2), n.objectStore(MinIO), n.recoveryStore()}
 	seen := map[string]bool{}
 	for i, cluster := range clusters {
 		entry := at.Index(i)

@@ -14,7 +14,7 @@ import (
 // built is the Cluster spec of the arguments as it would be applied.
 func built(t *testing.T, args *DatabaseArgs) map[string]any {
 	t.Helper()
-	fields, err := clusterFields(args.names("authentik"), args.withDefaults())
+	fields, err := args.plan("authentik", *storageArgs()).clusterFields()
 	require.NoError(t, err)
 	spec, ok := fields["spec"].(map[string]any)
 	require.True(t, ok)

@@ -73,9 +73,7 @@ func newCredentials(ctx *pulumi.Context, name, namespace string, bitwarden Bitwa
 		}
 	}
 
-	return credentials, ctx.RegisterResourceOutputs(credentials, pulumi.Map{
-		"secretName": credentials.SecretName,
-	})
+	return credentials, registerOutputs(ctx, credentials)
 }
 
 // bring makes the ExternalSecret that brings a key into the namespace.

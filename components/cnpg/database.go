@@ -101,13 +101,27 @@ func (a *DatabaseArgs) names(name string) names {
 	}
 }
 
-func (a DatabaseArgs) withDefaults() DatabaseArgs {
+func (a DatabaseArgs) withDefaults(storage StorageArgs) DatabaseArgs {
 	a.Backup = a.Backup.withDefaults()
-	a.Mirror = a.Mirror.withDefaults()
+	a.Mirror = a.Mirror.withDefaults(a.Archive, storage.Bitwarden)
 	if a.Protect == nil {
 		a.Protect = new(true)
 	}
 	return a
+}
+
+// plan is a database as it is going to be: its names, and its arguments and its
+// storage's with all defaults. Nothing in it changes any more.
+type plan struct {
+	names
+	args    DatabaseArgs
+	storage StorageArgs
+}
+
+// plan completes arguments that are valid.
+func (a DatabaseArgs) plan(name string, storage StorageArgs) *plan {
+	storage = storage.withDefaults()
+	return &plan{names: a.names(name), args: a.withDefaults(storage), storage: storage}
 }
 
 // Validate returns every problem of the arguments. At is what their fields are
@@ -222,18 +236,17 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	if err := refuse(fmt.Sprintf("database %q", name), claimsOf(ctx).take(claims, problems)); err != nil {
 		return nil, err
 	}
-	n, full := args.names(name), args.withDefaults()
-	stores := storageArgs.withDefaults()
+	p := args.plan(name, *storageArgs)
 
-	if n.database != name {
-		opts = append(opts, pulumi.Aliases([]pulumi.Alias{{Name: pulumi.String(n.database)}}))
+	if p.database != name {
+		opts = append(opts, pulumi.Aliases([]pulumi.Alias{{Name: pulumi.String(p.database)}}))
 	}
 	database := &Database{}
 	err = ctx.RegisterComponentResourceV2("cnpg-backup:index:Database", name, pulumi.Map{
-		"namespace":  pulumi.String(n.namespace),
-		"cluster":    pulumi.String(n.cluster),
-		"archive":    pulumi.String(full.Archive),
-		"generation": pulumi.Int(n.generation),
+		"namespace":  pulumi.String(p.namespace),
+		"cluster":    pulumi.String(p.cluster),
+		"archive":    pulumi.String(p.args.Archive),
+		"generation": pulumi.Int(p.generation),
 	}, database, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("database %q: %w", name, err)
@@ -242,130 +255,117 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 		return nil, err
 	}
 
-	storage := full.Storage
+	storage := p.args.Storage
 	if storage == nil {
 		label := args.storageLabel(name)
-		if storage, err = newStorage(ctx, n.database, *full.NewStorage, label, cluster, pulumi.Parent(database)); err != nil {
+		if storage, err = newStorage(ctx, p.database, *p.args.NewStorage, label, cluster, pulumi.Parent(database)); err != nil {
 			return nil, err
 		}
 	}
-	credentials, err := storage.Credentials(ctx, n.namespace)
+	credentials, err := storage.Credentials(ctx, p.namespace)
 	if err != nil {
 		return nil, err
 	}
 	ready := slices.Concat(credentials.ready, storage.ready)
-	objectStores, err := database.newObjectStores(ctx, n, full, stores, ready)
+	objectStores, err := database.newObjectStores(ctx, p, ready)
 	if err != nil {
 		return nil, err
 	}
-	postgres, err := database.newCluster(ctx, n, full, objectStores)
+	postgres, err := database.newCluster(ctx, p, objectStores)
 	if err != nil {
 		return nil, err
 	}
-	if err := database.newScheduledBackup(ctx, n, full, postgres); err != nil {
+	if err := database.newScheduledBackup(ctx, p, postgres); err != nil {
 		return nil, err
 	}
-	if err := database.newMirror(ctx, n, full, stores, postgres); err != nil {
+	if err := database.newMirror(ctx, p, postgres); err != nil {
 		return nil, err
 	}
 
-	return database, database.setOutputs(ctx, n, full, stores, postgres, objectStores)
+	return database, database.setOutputs(ctx, p, postgres, objectStores)
 }
 
 // newObjectStores makes both ObjectStores, and one for the backups of another
 // cluster when the database is restored from those.
-func (d *Database) newObjectStores(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs, after []pulumi.Resource,
+func (d *Database) newObjectStores(ctx *pulumi.Context, p *plan, after []pulumi.Resource,
 ) ([]*apiextensions.CustomResource, error) {
 	var stores []*apiextensions.CustomResource
-	guarded, err := storeGuard{names: n, stack: ctx.Stack()}.hook(ctx)
+	guarded, err := storeGuard{names: p.names, stack: ctx.Stack()}.hook(ctx)
 	if err != nil {
 		return nil, err
 	}
-	register := func(name string, at Location, options StoreOptions, path string, opts ...pulumi.ResourceOption) error {
-		fields, err := specFields(objectStoreSpec(at, storage, options, path))
+	register := func(name string, store store, opts ...pulumi.ResourceOption) error {
+		fields, err := specFields(store.spec())
 		if err != nil {
 			return err
 		}
 		annotations := pulumi.StringMap{}
-		if name == n.store(args.Archive) {
-			annotations[archivedBy] = pulumi.String(n.serverName())
+		if name == p.objectStore(p.args.Archive) {
+			annotations[archivedBy] = pulumi.String(p.serverName())
 			opts = append(opts, guarded)
 		}
-		store, err := registerObject(ctx, name, object{
+		registered, err := registerObject(ctx, name, object{
 			apiVersion: "barmancloud.cnpg.io/v1", kind: "ObjectStore",
-			namespace: n.namespace, name: name, component: "object-store", partOf: n.database,
+			namespace: p.namespace, name: name, component: "object-store", partOf: p.database,
 			annotations: annotations, fields: fields,
 		}, append(opts, pulumi.Parent(d), pulumi.DependsOn(after))...)
-		stores = append(stores, store)
+		stores = append(stores, registered)
 		return err
 	}
 	for _, at := range []Location{B2, MinIO} {
-		if err := register(n.store(at), at, args.options(at), n.path); err != nil {
+		if err := register(p.objectStore(at), p.store(at)); err != nil {
 			return nil, err
 		}
 	}
-	if args.Recovery == nil {
+	if p.args.Recovery == nil {
 		return stores, nil
 	}
-	if from := args.Recovery.withDefaults(n); !from.sameCluster(n) {
-		options := args.options(from.Source)
-		options.Retention = "" // these backups are not this database's to delete
-		if err := register(n.recoveryStore(), from.Source, options, from.Path); err != nil {
+	if from := p.args.Recovery.withDefaults(p.names); !from.sameCluster(p.names) {
+		source := p.store(from.Source)
+		source.path = from.Path
+		source.options.Retention = "" // these backups are not this database's to delete
+		if err := register(p.recoveryStore(), source); err != nil {
 			return nil, err
 		}
 	}
 	return stores, nil
 }
 
-func (d *Database) newCluster(ctx *pulumi.Context, n names, args DatabaseArgs, after []*apiextensions.CustomResource,
+func (d *Database) newCluster(ctx *pulumi.Context, p *plan, after []*apiextensions.CustomResource,
 ) (*apiextensions.CustomResource, error) {
-	cluster, err := clusterObject(n, args)
+	cluster, err := p.clusterObject()
 	if err != nil {
 		return nil, err
 	}
-	guarded, err := guard{names: n, recovery: args.Recovery, stack: ctx.Stack()}.hook(ctx)
+	guarded, err := guard{names: p.names, recovery: p.args.Recovery, stack: ctx.Stack()}.hook(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return registerObject(ctx, n.database+"-cluster", cluster, pulumi.Parent(d), guarded,
-		dependsOn(after), pulumi.Protect(*args.Protect),
+	return registerObject(ctx, p.database+"-cluster", cluster, pulumi.Parent(d), guarded,
+		dependsOn(after), pulumi.Protect(*p.args.Protect),
 		// Should a user have Pulumi replace it by hand, the old one has to go
 		// first: the new one has its name.
 		pulumi.DeleteBeforeReplace(true))
 }
 
-func (d *Database) newScheduledBackup(ctx *pulumi.Context, n names, args DatabaseArgs, cluster pulumi.Resource) error {
-	fields, err := specFields(scheduledBackupSpec(n.cluster, args.Backup))
+func (d *Database) newScheduledBackup(ctx *pulumi.Context, p *plan, cluster pulumi.Resource) error {
+	fields, err := specFields(p.scheduledBackupSpec())
 	if err != nil {
 		return err
 	}
-	_, err = registerObject(ctx, n.database+"-backup", object{
+	_, err = registerObject(ctx, p.database+"-backup", object{
 		apiVersion: "postgresql.cnpg.io/v1", kind: "ScheduledBackup",
-		namespace: n.namespace, name: n.scheduledBackup(), component: "base-backups", partOf: n.database, fields: fields,
+		namespace: p.namespace, name: p.scheduledBackup(), component: "base-backups", partOf: p.database, fields: fields,
 	}, pulumi.Parent(d), pulumi.DependsOn([]pulumi.Resource{cluster}))
 	return err
 }
 
 // newMirror makes the CronJob.
-func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs, cluster pulumi.Resource) error {
-	if args.Mirror.Disabled {
+func (d *Database) newMirror(ctx *pulumi.Context, p *plan, cluster pulumi.Resource) error {
+	if p.args.Mirror.Disabled {
 		return nil
 	}
-	if args.Mirror.SourceSecret == "" && args.Archive == B2 && storage.Bitwarden.MirrorItem != "" {
-		args.Mirror.SourceSecret = B2MirrorSecret
-	}
-	store := func(at Location) remote {
-		r := remote{location: at, spec: objectStoreSpec(at, storage, args.options(at), n.path)}
-		if at == B2 {
-			r.region = storage.B2.Region
-		}
-		return r
-	}
-	spec, err := mirrorSpec(args.Mirror, mirrorJob{
-		cluster: n.cluster, serverName: n.serverName(), firstServer: n.firstServer, generation: n.generation,
-		archive: store(args.Archive), mirror: store(args.Archive.other()),
-		bounds: boundsOf(args.Spec, args.Backup, args.Mirror),
-	})
+	spec, err := p.mirrorJob().spec()
 	if err != nil {
 		return err
 	}
@@ -373,47 +373,33 @@ func (d *Database) newMirror(ctx *pulumi.Context, n names, args DatabaseArgs, st
 	if err != nil {
 		return err
 	}
-	_, err = registerObject(ctx, n.database+"-mirror", object{
+	_, err = registerObject(ctx, p.database+"-mirror", object{
 		apiVersion: "batch/v1", kind: "CronJob",
-		namespace: n.namespace, name: mirrorName(n.cluster), component: "mirror", partOf: n.database, fields: fields,
+		namespace: p.namespace, name: mirrorName(p.cluster), component: "mirror", partOf: p.database, fields: fields,
 	}, pulumi.Parent(d), pulumi.DependsOn([]pulumi.Resource{cluster}))
 	return err
 }
 
 // setOutputs derives the outputs from the resources, so that what uses one is
 // made after them, and deleted before them.
-func (d *Database) setOutputs(ctx *pulumi.Context, n names, args DatabaseArgs, storage StorageArgs,
-	cluster *apiextensions.CustomResource, stores []*apiextensions.CustomResource,
+func (d *Database) setOutputs(ctx *pulumi.Context, p *plan, cluster *apiextensions.CustomResource, stores []*apiextensions.CustomResource,
 ) error {
 	output := func(value string) pulumi.StringOutput { return outputOf(cluster, value) }
 	b2, minio := stores[0], stores[1]
-	appSecret := n.cluster + "-app"
-	if initDB := initDB(args.Spec); initDB != nil && initDB.Secret != nil {
+	appSecret := p.cluster + "-app"
+	if initDB := initDB(p.args.Spec); initDB != nil && initDB.Secret != nil {
 		appSecret = initDB.Secret.Name
 	}
-	d.Namespace, d.ClusterName = output(n.namespace), output(n.cluster)
-	d.ReadWriteHost, d.ReadOnlyHost = output(n.readWriteHost()), output(n.readOnlyHost())
+	d.Namespace, d.ClusterName = output(p.namespace), output(p.cluster)
+	d.ReadWriteHost, d.ReadOnlyHost = output(p.readWriteHost()), output(p.readOnlyHost())
 	d.AppSecret = output(appSecret)
-	d.Archive, d.ServerName = output(string(args.Archive)), output(n.serverName())
-	d.B2Store, d.MinIOStore = outputOf(b2, n.store(B2)), outputOf(minio, n.store(MinIO))
-	d.B2Path = outputOf(b2, destinationPath(storage.B2.Bucket, n.path))
-	d.MinIOPath = outputOf(minio, destinationPath(storage.MinIO.Bucket, n.path))
+	d.Archive, d.ServerName = output(string(p.args.Archive)), output(p.serverName())
+	d.B2Store, d.MinIOStore = outputOf(b2, p.objectStore(B2)), outputOf(minio, p.objectStore(MinIO))
+	d.B2Path = outputOf(b2, destinationPath(p.storage.B2.Bucket, p.path))
+	d.MinIOPath = outputOf(minio, destinationPath(p.storage.MinIO.Bucket, p.path))
 	d.RecoverySources = pulumi.StringMap{
-		string(B2):    output(n.recoverySource(B2)),
-		string(MinIO): output(n.recoverySource(MinIO)),
+		string(B2):    output(p.recoverySource(B2)),
+		string(MinIO): output(p.recoverySource(MinIO)),
 	}.ToStringMapOutput()
-	return ctx.RegisterResourceOutputs(d, pulumi.Map{
-		"namespace":       d.Namespace,
-		"clusterName":     d.ClusterName,
-		"readWriteHost":   d.ReadWriteHost,
-		"readOnlyHost":    d.ReadOnlyHost,
-		"appSecret":       d.AppSecret,
-		"archive":         d.Archive,
-		"serverName":      d.ServerName,
-		"b2Store":         d.B2Store,
-		"minioStore":      d.MinIOStore,
-		"b2Path":          d.B2Path,
-		"minioPath":       d.MinIOPath,
-		"recoverySources": d.RecoverySources,
-	})
+	return registerOutputs(ctx, d)
 }

@@ -186,12 +186,7 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 	drill.ClusterName = outputOf(cluster, name)
 	drill.Source = outputOf(cluster, string(full.Source))
 	drill.CheckJob = outputOf(checkJob, name+"-check")
-	return drill, ctx.RegisterResourceOutputs(drill, pulumi.Map{
-		"clusterName": drill.ClusterName,
-		"source":      drill.Source,
-		"serverName":  drill.ServerName,
-		"checkJob":    drill.CheckJob,
-	})
+	return drill, registerOutputs(ctx, drill)
 }
 
 // register makes an object of the drill, anew for each run: what is left of one
@@ -245,7 +240,7 @@ func drillSpec(args DrillArgs, server pulumi.StringOutput) (kubernetes.UntypedAr
 	spec := *args.Spec.DeepCopy()
 	spec.Instances = max(spec.Instances, 1)
 	spec.ExternalClusters = append(spec.ExternalClusters, externalCluster(
-		source.recoverySource(args.Source), source.store(args.Source), ""))
+		source.recoverySource(args.Source), source.objectStore(args.Source), ""))
 	for i := range spec.Plugins {
 		setPluginDefaults(&spec.Plugins[i])
 	}
@@ -262,7 +257,7 @@ func drillSpec(args DrillArgs, server pulumi.StringOutput) (kubernetes.UntypedAr
 	sources := written["externalClusters"].([]any)
 	plugin := sources[len(sources)-1].(map[string]any)["plugin"].(map[string]any)
 	plugin["parameters"] = pulumi.StringMap{
-		"barmanObjectName": pulumi.String(source.store(args.Source)), "serverName": server,
+		"barmanObjectName": pulumi.String(source.objectStore(args.Source)), "serverName": server,
 	}
 	return fields, nil
 }

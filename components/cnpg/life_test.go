@@ -14,7 +14,7 @@ import (
 // livesFrom is the life of the Cluster that the arguments make.
 func livesFrom(t *testing.T, args *DatabaseArgs) life {
 	t.Helper()
-	object, err := clusterObject(args.names("authentik"), args.withDefaults())
+	object, err := args.plan("authentik", *storageArgs()).clusterObject()
 	require.NoError(t, err)
 	inputs := map[string]any{
 		"metadata": map[string]any{"name": object.name, "annotations": object.annotations},

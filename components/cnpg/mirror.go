@@ -10,9 +10,7 @@ import (
 	"strings"
 	"time"
 
-	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
 	barmanutils "github.com/cloudnative-pg/barman-cloud/pkg/utils"
-	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -86,12 +84,15 @@ const mirrorUser = 65532
 //go:embed mirror.sh
 var mirrorScript string
 
-func (m Mirror) withDefaults() Mirror {
+func (m Mirror) withDefaults(archive Location, bitwarden BitwardenArgs) Mirror {
 	if m.Schedule == "" {
 		m.Schedule = "15 * * * *"
 	}
 	if m.Deadline == "" {
 		m.Deadline = "24h"
+	}
+	if m.SourceSecret == "" && archive == B2 && bitwarden.MirrorItem != "" {
+		m.SourceSecret = B2MirrorSecret
 	}
 	if m.CopyImage == "" {
 		m.CopyImage = defaultCopyImage
@@ -161,6 +162,8 @@ func checkHistory(at *field.Path, limit *int32) field.ErrorList {
 
 // mirrorJob is the copying of one cluster's backups.
 type mirrorJob struct {
+	// options have their defaults.
+	options Mirror
 	// cluster and serverName are the cluster and the folder it writes to now.
 	cluster, serverName string
 	// firstServer is the folder of the first of the cluster's lives, generation
@@ -168,84 +171,83 @@ type mirrorJob struct {
 	firstServer string
 	generation  int
 	// archive is copied to mirror.
-	archive, mirror remote
+	archive, mirror store
 	bounds          mirrorBounds
 }
 
-// remote is one of the two stores, as the job reaches it.
-type remote struct {
-	location Location
-	// region is B2's; MinIO has none.
-	region string
-	spec   barmanv1.ObjectStoreSpec
+// mirrorJob is that of a database.
+func (p *plan) mirrorJob() mirrorJob {
+	return mirrorJob{
+		options: p.args.Mirror,
+		cluster: p.cluster, serverName: p.serverName(), firstServer: p.firstServer, generation: p.generation,
+		archive: p.store(p.args.Archive), mirror: p.store(p.args.Archive.other()),
+		bounds: boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror),
+	}
 }
 
 // caVolume is the name of the volume with the endpoint's CA certificate, and
 // caFile the file in it.
-func (r remote) caVolume() string { return string(r.location) + "-ca" }
+func (s store) caVolume() string { return string(s.location) + "-ca" }
 
 const caFile = "ca.crt"
 
 // caMount is where that volume is, if the store has one.
-func (r remote) caMount() []corev1.VolumeMount {
-	if r.spec.Configuration.EndpointCA == nil {
+func (s store) caMount() []corev1.VolumeMount {
+	if s.endpointCA == nil {
 		return nil
 	}
-	return []corev1.VolumeMount{{Name: r.caVolume(), MountPath: "/mnt/" + r.caVolume(), ReadOnly: true}}
+	return []corev1.VolumeMount{{Name: s.caVolume(), MountPath: "/mnt/" + s.caVolume(), ReadOnly: true}}
 }
 
 // rclonePath is the store's folder as rclone spells it.
-func (r remote) rclonePath(name string) string {
-	return name + ":" + strings.Trim(strings.TrimPrefix(r.spec.Configuration.DestinationPath, "s3://"), "/")
+func (s store) rclonePath(name string) string {
+	return name + ":" + strings.Trim(s.bucket+"/"+s.path, "/")
 }
 
 // rcloneEnv sets up an rclone remote of the given name.
 // See https://rclone.org/docs/#config-file and https://rclone.org/s3/.
-func (r remote) rcloneEnv(name string) []corev1.EnvVar {
+func (s store) rcloneEnv(name string) []corev1.EnvVar {
 	prefix := "RCLONE_CONFIG_" + strings.ToUpper(name) + "_"
 	provider := "Other"
-	if r.location == MinIO {
+	if s.location == MinIO {
 		provider = "Minio"
 	}
-	credentials := r.spec.Configuration.AWS
 	env := []corev1.EnvVar{
 		{Name: prefix + "TYPE", Value: "s3"},
 		{Name: prefix + "PROVIDER", Value: provider},
-		{Name: prefix + "ENDPOINT", Value: r.spec.Configuration.EndpointURL},
-		envFromSecret(prefix+"ACCESS_KEY_ID", credentials.AccessKeyIDReference),
-		envFromSecret(prefix+"SECRET_ACCESS_KEY", credentials.SecretAccessKeyReference),
+		{Name: prefix + "ENDPOINT", Value: s.endpoint},
+		envFromSecret(prefix+"ACCESS_KEY_ID", secretKey(s.secret, accessKeyID)),
+		envFromSecret(prefix+"SECRET_ACCESS_KEY", secretKey(s.secret, secretAccessKey)),
 		// A key that is restricted to its bucket may not create buckets.
 		{Name: prefix + "NO_CHECK_BUCKET", Value: "true"},
 	}
-	if r.region != "" {
-		env = append(env, corev1.EnvVar{Name: prefix + "REGION", Value: r.region})
+	if s.region != "" {
+		env = append(env, corev1.EnvVar{Name: prefix + "REGION", Value: s.region})
 	}
 	return env
 }
 
 // encryptionEnv says how the store encrypts what the script writes to it.
-func (r remote) encryptionEnv(name string) []corev1.EnvVar {
-	configuration := r.spec.Configuration
+func (s store) encryptionEnv(name string) []corev1.EnvVar {
 	return []corev1.EnvVar{
-		{Name: name + "_DATA_ENCRYPTION", Value: string(configuration.Data.Encryption)},
-		{Name: name + "_WAL_ENCRYPTION", Value: string(configuration.Wal.Encryption)},
+		{Name: name + "_DATA_ENCRYPTION", Value: string(s.options.Data.Encryption)},
+		{Name: name + "_WAL_ENCRYPTION", Value: string(s.options.WAL.Encryption)},
 	}
 }
 
 // barmanEnv is what the plugin's sidecar gives to barman.
-func (r remote) barmanEnv() []corev1.EnvVar {
-	credentials := r.spec.Configuration.AWS
+func (s store) barmanEnv() []corev1.EnvVar {
 	env := []corev1.EnvVar{
-		envFromSecret(accessKeyID, credentials.AccessKeyIDReference),
-		envFromSecret(secretAccessKey, credentials.SecretAccessKeyReference),
+		envFromSecret(accessKeyID, secretKey(s.secret, accessKeyID)),
+		envFromSecret(secretAccessKey, secretKey(s.secret, secretAccessKey)),
 	}
-	if r.region != "" {
-		env = append(env, corev1.EnvVar{Name: "AWS_DEFAULT_REGION", Value: r.region})
+	if s.region != "" {
+		env = append(env, corev1.EnvVar{Name: "AWS_DEFAULT_REGION", Value: s.region})
 	}
-	for _, mount := range r.caMount() {
+	for _, mount := range s.caMount() {
 		env = append(env, corev1.EnvVar{Name: "AWS_CA_BUNDLE", Value: mount.MountPath + "/" + caFile})
 	}
-	return append(env, r.spec.InstanceSidecarConfiguration.Env...)
+	return append(env, s.options.Sidecar.Env...)
 }
 
 // mirrorName is the CronJob of a cluster. Kubernetes allows 52 characters, and
@@ -260,14 +262,13 @@ func mirrorName(cluster string) string {
 	return cluster[:limit-len(suffix)-len(short)] + short + suffix
 }
 
-// mirrorSpec is the CronJob that copies and prunes. The options have their
-// defaults and are valid.
-func mirrorSpec(options Mirror, job mirrorJob) (batchv1.CronJobSpec, error) {
-	deadline, err := time.ParseDuration(options.Deadline)
+// spec is that of the CronJob that copies and prunes. The options are valid.
+func (job mirrorJob) spec() (batchv1.CronJobSpec, error) {
+	deadline, err := time.ParseDuration(job.options.Deadline)
 	if err != nil {
 		return batchv1.CronJobSpec{}, fmt.Errorf("deadline of the mirror: %w", err)
 	}
-	pod, err := mirrorPod(options, job)
+	pod, err := job.pod()
 	if err != nil {
 		return batchv1.CronJobSpec{}, err
 	}
@@ -276,14 +277,14 @@ func mirrorSpec(options Mirror, job mirrorJob) (batchv1.CronJobSpec, error) {
 		"app.kubernetes.io/instance": job.cluster,
 	}
 	return batchv1.CronJobSpec{
-		Schedule:          options.Schedule,
-		Suspend:           new(options.Suspend),
+		Schedule:          job.options.Schedule,
+		Suspend:           new(job.options.Suspend),
 		ConcurrencyPolicy: batchv1.ForbidConcurrent,
 		// A run that cannot start in time is left out; the next one copies
 		// what it would have copied.
 		StartingDeadlineSeconds:    new(int64(600)),
-		SuccessfulJobsHistoryLimit: options.SuccessfulJobsHistoryLimit,
-		FailedJobsHistoryLimit:     options.FailedJobsHistoryLimit,
+		SuccessfulJobsHistoryLimit: job.options.SuccessfulJobsHistoryLimit,
+		FailedJobsHistoryLimit:     job.options.FailedJobsHistoryLimit,
 		JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{
 			BackoffLimit:          new(int32(2)),
 			ActiveDeadlineSeconds: new(int64(deadline.Seconds())),
@@ -295,13 +296,13 @@ func mirrorSpec(options Mirror, job mirrorJob) (batchv1.CronJobSpec, error) {
 	}, nil
 }
 
-// mirrorPod copies first and prunes when that went well.
-func mirrorPod(options Mirror, job mirrorJob) (corev1.PodSpec, error) {
+// pod copies first and prunes when that went well.
+func (job mirrorJob) pod() (corev1.PodSpec, error) {
 	pod := jobPod(mirrorUser)
-	for _, store := range []remote{job.archive, job.mirror} {
-		if ca := store.spec.Configuration.EndpointCA; ca != nil {
+	for _, end := range []store{job.archive, job.mirror} {
+		if ca := end.endpointCA; ca != nil {
 			pod.Volumes = append(pod.Volumes, corev1.Volume{
-				Name: store.caVolume(),
+				Name: end.caVolume(),
 				VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
 					SecretName: ca.Name,
 					Items:      []corev1.KeyToPath{{Key: ca.Key, Path: caFile}},
@@ -309,12 +310,12 @@ func mirrorPod(options Mirror, job mirrorJob) (corev1.PodSpec, error) {
 			})
 		}
 	}
-	copying := copyContainer(options, job)
-	if job.mirror.spec.RetentionPolicy == "" {
+	copying := job.copyContainer()
+	if job.mirror.options.Retention == "" {
 		pod.Containers = []corev1.Container{copying}
 		return pod, nil
 	}
-	pruning, err := pruneContainer(options, job)
+	pruning, err := job.pruneContainer()
 	if err != nil {
 		return corev1.PodSpec{}, err
 	}
@@ -324,15 +325,12 @@ func mirrorPod(options Mirror, job mirrorJob) (corev1.PodSpec, error) {
 }
 
 // copyContainer runs the script with rclone.
-func copyContainer(options Mirror, job mirrorJob) corev1.Container {
+func (job mirrorJob) copyContainer() corev1.Container {
 	source := job.archive
-	if options.SourceSecret != "" {
-		source.spec.Configuration.AWS = &barmanapi.S3Credentials{
-			AccessKeyIDReference:     secretKey(options.SourceSecret, accessKeyID),
-			SecretAccessKeyReference: secretKey(options.SourceSecret, secretAccessKey),
-		}
+	if job.options.SourceSecret != "" {
+		source.secret = job.options.SourceSecret
 	}
-	container := jobContainer("copy", options.CopyImage, options.Resources)
+	container := jobContainer("copy", job.options.CopyImage, job.options.Resources)
 	container.Command = []string{"sh", "-c", mirrorScript}
 	container.Env = append(container.Env, source.rcloneEnv("archive")...)
 	container.Env = append(container.Env, job.mirror.rcloneEnv("mirror")...)
@@ -342,7 +340,7 @@ func copyContainer(options Mirror, job mirrorJob) corev1.Container {
 		{Name: "SERVER_NAME", Value: job.serverName},
 		{Name: "FIRST_SERVER", Value: job.firstServer},
 		{Name: "GENERATION", Value: strconv.Itoa(job.generation)},
-		{Name: "RETENTION_DAYS", Value: retentionDays(job.mirror.spec.RetentionPolicy)},
+		{Name: "RETENTION_DAYS", Value: retentionDays(job.mirror.options.Retention)},
 		{Name: "BACKUP_PERIOD", Value: seconds(job.bounds.backupPeriod)},
 		{Name: "MAX_BACKUP_AGE", Value: seconds(job.bounds.backupAge)},
 		{Name: "MAX_WAL_AGE", Value: seconds(job.bounds.walAge)},
@@ -356,12 +354,12 @@ func copyContainer(options Mirror, job mirrorJob) corev1.Container {
 	}...)
 	container.Env = append(container.Env, source.encryptionEnv("ARCHIVE")...)
 	container.Env = append(container.Env, job.mirror.encryptionEnv("MIRROR")...)
-	if options.BandwidthLimit != "" {
-		container.Env = append(container.Env, corev1.EnvVar{Name: "RCLONE_BWLIMIT", Value: options.BandwidthLimit})
+	if job.options.BandwidthLimit != "" {
+		container.Env = append(container.Env, corev1.EnvVar{Name: "RCLONE_BWLIMIT", Value: job.options.BandwidthLimit})
 	}
 	directories := []string{"/etc/ssl/certs"}
-	for _, store := range []remote{job.archive, job.mirror} {
-		for _, mount := range store.caMount() {
+	for _, end := range []store{job.archive, job.mirror} {
+		for _, mount := range end.caMount() {
 			container.VolumeMounts = append(container.VolumeMounts, mount)
 			directories = append(directories, mount.MountPath)
 		}
@@ -376,18 +374,18 @@ func copyContainer(options Mirror, job mirrorJob) corev1.Container {
 
 // pruneContainer deletes from the mirror what its retention makes obsolete,
 // with the command that the plugin's sidecar runs on the archive.
-func pruneContainer(options Mirror, job mirrorJob) (corev1.Container, error) {
-	policy, err := barmanutils.ParsePolicy(job.mirror.spec.RetentionPolicy)
+func (job mirrorJob) pruneContainer() (corev1.Container, error) {
+	policy, err := barmanutils.ParsePolicy(job.mirror.options.Retention)
 	if err != nil {
-		return corev1.Container{}, fmt.Errorf("retention %q of the mirror: %w", job.mirror.spec.RetentionPolicy, err)
+		return corev1.Container{}, fmt.Errorf("retention %q of the mirror: %w", job.mirror.options.Retention, err)
 	}
-	container := jobContainer("prune", options.PruneImage, options.Resources)
+	container := jobContainer("prune", job.options.PruneImage, job.options.Resources)
 	container.Command = []string{
 		barmanutils.BarmanCloudBackupDelete,
-		"--endpoint-url", job.mirror.spec.Configuration.EndpointURL,
+		"--endpoint-url", job.mirror.endpoint,
 		"--cloud-provider", "aws-s3",
 		"--retention-policy", policy,
-		job.mirror.spec.Configuration.DestinationPath,
+		destinationPath(job.mirror.bucket, job.mirror.path),
 		job.serverName,
 	}
 	container.Env = append(container.Env, job.mirror.barmanEnv()...)

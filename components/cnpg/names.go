@@ -59,8 +59,8 @@ type names struct {
 	generation int
 }
 
-// store is the Kubernetes name of an ObjectStore, and its Pulumi name.
-func (n names) store(l Location) string { return fmt.Sprintf("%s-%s-store", n.database, l) }
+// objectStore is the Kubernetes name of an ObjectStore, and its Pulumi name.
+func (n names) objectStore(l Location) string { return fmt.Sprintf("%s-%s-store", n.database, l) }
 
 // recoveryStore is the ObjectStore of another cluster's backups.
 func (n names) recoveryStore() string { return n.database + "-recovery-store" }

@@ -100,6 +100,17 @@ func outputOf(object *apiextensions.CustomResource, value string) pulumi.StringO
 	}).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
 }
 
+// registerOutputs registers a component's outputs: its fields with a pulumi tag.
+func registerOutputs(ctx *pulumi.Context, component pulumi.ComponentResource) error {
+	outputs, fields := pulumi.Map{}, reflect.ValueOf(component).Elem()
+	for i := range fields.NumField() {
+		if name := fields.Type().Field(i).Tag.Get("pulumi"); name != "" {
+			outputs[name] = fields.Field(i).Interface().(pulumi.Output) //nolint:forcetypeassert // only outputs have the tag
+		}
+	}
+	return ctx.RegisterResourceOutputs(component, outputs)
+}
+
 // dependsOn is pulumi.DependsOn for objects.
 func dependsOn(objects []*apiextensions.CustomResource) pulumi.ResourceOption {
 	resources := make([]pulumi.Resource, 0, len(objects))

@@ -31,8 +31,9 @@ type StoreOptions struct {
 	// the disk and delays a base backup by minutes at the most.
 	Data barmanapi.DataBackupConfiguration `json:"data,omitempty"`
 	// Sidecar is about the container beside PostgreSQL that runs barman. It
-	// counts for the archive. Default: empty. At B2 two variables are added that
-	// it cannot do without, see objectStoreSpec.
+	// counts for the archive. Default: empty. At B2 two variables are added without
+	// which B2 refuses what it sends: AWS_REQUEST_CHECKSUM_CALCULATION and
+	// AWS_RESPONSE_CHECKSUM_VALIDATION.
 	Sidecar barmanv1.InstanceSidecarConfiguration `json:"sidecar,omitempty"`
 }
 
@@ -99,49 +100,75 @@ func checkEncryption(at *field.Path, encryption barmanapi.EncryptionType, locati
 	return checkOneOf(at, encryption, none, barmanapi.EncryptionTypeAES256, barmanapi.EncryptionTypeNoneAWSKMS)
 }
 
-// objectStoreSpec describes the backups of a cluster in one location. The
-// options have their defaults already.
-func objectStoreSpec(at Location, storage StorageArgs, options StoreOptions, path string,
-) barmanv1.ObjectStoreSpec {
-	bucket, endpoint, ca, secret := storage.B2.Bucket, storage.B2.Endpoint, storage.B2.EndpointCA, B2Secret
+// store is one of the two stores, as what uses it has to know it.
+type store struct {
+	location Location
+	// bucket and path are where the backups of a cluster lie.
+	bucket, path string
+	endpoint     string
+	// endpointCA is where its CA certificate is; nil for the public CAs.
+	endpointCA *machineryapi.SecretKeySelector
+	// region is B2's; MinIO has none.
+	region string
+	// secret is the Secret with its credentials.
+	secret string
+	// options are complete, and what is switched off is empty.
+	options StoreOptions
+}
+
+// store is where a database keeps its backups in one location.
+func (p *plan) store(at Location) store {
+	b2, minio := p.storage.B2, p.storage.MinIO
+	options := p.args.options(at).withoutNone()
 	if at == MinIO {
-		bucket, endpoint, ca, secret = storage.MinIO.Bucket, storage.MinIO.Endpoint, storage.MinIO.EndpointCA, storage.MinIO.Secret
+		return store{
+			location: MinIO, bucket: minio.Bucket, path: p.path,
+			endpoint: minio.Endpoint, endpointCA: minio.EndpointCA, secret: minio.Secret, options: options,
+		}
 	}
-	sidecar := *options.Sidecar.DeepCopy()
-	if at == B2 {
-		sidecar.Env = append(checksumEnv(), sidecar.Env...)
+	options.Sidecar.Env = append(checksumEnv(), options.Sidecar.Env...)
+	return store{
+		location: B2, bucket: b2.Bucket, path: p.path, region: b2.Region,
+		endpoint: b2.Endpoint, endpointCA: b2.EndpointCA, secret: B2Secret, options: options,
 	}
-	wal, data := *options.WAL.DeepCopy(), *options.Data.DeepCopy()
-	if wal.Compression == none {
-		wal.Compression = barmanapi.CompressionTypeNone
+}
+
+// withoutNone returns a copy as the plugin has it, in which what is switched off is
+// empty.
+func (o StoreOptions) withoutNone() StoreOptions {
+	o.WAL, o.Data, o.Sidecar = *o.WAL.DeepCopy(), *o.Data.DeepCopy(), *o.Sidecar.DeepCopy()
+	for _, compression := range []*barmanapi.CompressionType{&o.WAL.Compression, &o.Data.Compression} {
+		if *compression == none {
+			*compression = barmanapi.CompressionTypeNone
+		}
 	}
-	if data.Compression == none {
-		data.Compression = barmanapi.CompressionTypeNone
+	for _, encryption := range []*barmanapi.EncryptionType{&o.WAL.Encryption, &o.Data.Encryption} {
+		if *encryption == none {
+			*encryption = barmanapi.EncryptionTypeNone
+		}
 	}
-	if wal.Encryption == none {
-		wal.Encryption = barmanapi.EncryptionTypeNone
+	if o.Retention == none {
+		o.Retention = ""
 	}
-	if data.Encryption == none {
-		data.Encryption = barmanapi.EncryptionTypeNone
-	}
-	retention := options.Retention
-	if retention == none {
-		retention = ""
-	}
+	return o
+}
+
+// spec is that of the ObjectStore.
+func (s store) spec() barmanv1.ObjectStoreSpec {
 	return barmanv1.ObjectStoreSpec{
-		RetentionPolicy: retention,
+		RetentionPolicy: s.options.Retention,
 		Configuration: barmanapi.BarmanObjectStoreConfiguration{
-			DestinationPath: destinationPath(bucket, path),
-			EndpointURL:     endpoint,
-			EndpointCA:      ca,
+			DestinationPath: destinationPath(s.bucket, s.path),
+			EndpointURL:     s.endpoint,
+			EndpointCA:      s.endpointCA,
 			BarmanCredentials: barmanapi.BarmanCredentials{AWS: &barmanapi.S3Credentials{
-				AccessKeyIDReference:     secretKey(secret, accessKeyID),
-				SecretAccessKeyReference: secretKey(secret, secretAccessKey),
+				AccessKeyIDReference:     secretKey(s.secret, accessKeyID),
+				SecretAccessKeyReference: secretKey(s.secret, secretAccessKey),
 			}},
-			Wal:  &wal,
-			Data: &data,
+			Wal:  &s.options.WAL,
+			Data: &s.options.Data,
 		},
-		InstanceSidecarConfiguration: sidecar,
+		InstanceSidecarConfiguration: s.options.Sidecar,
 	}
 }
 

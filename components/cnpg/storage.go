@@ -290,12 +290,7 @@ func newStorage(ctx *pulumi.Context, name string, args StorageArgs, label string
 		}
 	}
 
-	return storage, ctx.RegisterResourceOutputs(storage, pulumi.Map{
-		"b2Bucket":    storage.B2Bucket,
-		"b2KeyId":     storage.B2KeyID,
-		"b2Key":       storage.B2Key,
-		"minioBucket": storage.MinIOBucket,
-	})
+	return storage, registerOutputs(ctx, storage)
 }
 
 // newB2Bucket creates or looks up the bucket and returns its ID.
