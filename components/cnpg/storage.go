@@ -45,8 +45,9 @@ type B2Args struct {
 	// EndpointCA is a key in a Secret, in each namespace with databases, with
 	// the CA certificate of the endpoint. Default: the public CAs.
 	EndpointCA *machineryapi.SecretKeySelector `json:"endpointCA,omitempty"`
-	// UndeleteDays is for how long B2 keeps a file after barman or an intruder
-	// with the key has deleted it. Default 14; at least 1.
+	// UndeleteDays is for how long B2 keeps a file that barman has deleted by its
+	// name. A key that may delete can also delete versions, and those are gone at
+	// once: this is no help against an intruder who has it. Default 14; at least 1.
 	UndeleteDays int `json:"undeleteDays,omitempty"`
 	// Keys are the names of the application keys to create, restricted to the
 	// bucket. The last one is in use; earlier ones are kept valid until they are
