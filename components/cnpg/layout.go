@@ -1,0 +1,87 @@
+package cnpg
+
+import (
+	"strings"
+	"time"
+
+	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
+)
+
+// Layout says where a database's two copies lie and what makes them, by its
+// arguments. It is for what looks at them from outside, as the doctor does.
+type Layout struct {
+	// Database is the prefix of what belongs to the database.
+	Database string
+	// Namespace and Cluster are where the Cluster lives and what it is called.
+	Namespace, Cluster string
+	// Generation is the present life, ServerName its folder, and FirstServer that
+	// of the first.
+	Generation              int
+	ServerName, FirstServer string
+	// Archive is the store that the cluster writes to, Mirror the other one.
+	Archive, Mirror StoreLayout
+	// ScheduledBackup takes base backups by Schedule, unless it is Suspended.
+	ScheduledBackup, Schedule string
+	Suspended                 bool
+	// MirrorJob is the CronJob that copies, "" without one; MirrorSchedule is when.
+	MirrorJob, MirrorSchedule string
+	MirrorSuspended           bool
+	// MirrorSecret is the Secret with which it reads the archive.
+	MirrorSecret string
+	// MaxBackupAge and MaxWALAge are how old the newest base backup and the newest
+	// WAL may be; 0 for any age. WALDelay is for how long a finished base backup
+	// may wait for its last WAL.
+	MaxBackupAge, MaxWALAge, WALDelay time.Duration
+	// Recovery is what the present life began with, with its defaults; nil when it
+	// began empty.
+	Recovery *Recovery
+	// RecoveryStore is the ObjectStore that it reads, when that is another than
+	// the two, and RecoveryServer the folder.
+	RecoveryStore, RecoveryServer string
+}
+
+// StoreLayout is one of the two stores.
+type StoreLayout struct {
+	Location Location
+	// Name and Spec are those of the ObjectStore.
+	Name string
+	Spec barmanv1.ObjectStoreSpec
+	// Region is B2's; MinIO has none.
+	Region string
+	// Bucket is the bucket, and Folder the one in it with the folders of all lives.
+	Bucket, Folder string
+}
+
+// Layout returns the layout of the database of a name. The arguments are valid.
+func (a *DatabaseArgs) Layout(name string, storage *StorageArgs) Layout {
+	p := a.plan(name, *storage)
+	bounds := boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror)
+	l := Layout{
+		Database: p.database, Namespace: p.namespace, Cluster: p.cluster,
+		Generation: p.generation, ServerName: p.serverName(), FirstServer: p.firstServer,
+		Archive: p.storeLayout(p.args.Archive), Mirror: p.storeLayout(p.args.Archive.other()),
+		ScheduledBackup: p.scheduledBackup(), Schedule: p.args.Schedule, Suspended: p.args.Suspend,
+		MaxBackupAge: bounds.backupAge, MaxWALAge: bounds.walAge, WALDelay: bounds.walDelay,
+	}
+	if mirror := p.args.Mirror; !mirror.Disabled {
+		l.MirrorJob, l.MirrorSchedule, l.MirrorSuspended = mirrorName(p.cluster), mirror.Schedule, mirror.Suspend
+		l.MirrorSecret = mirror.SourceSecret
+	}
+	if p.args.Recovery != nil {
+		from := p.args.Recovery.withDefaults(p.names)
+		l.Recovery, l.RecoveryServer = &from, from.server()
+		if !from.sameCluster(p.names) {
+			l.RecoveryStore = p.recoveryStore()
+		}
+	}
+	return l
+}
+
+func (p *plan) storeLayout(at Location) StoreLayout {
+	l := StoreLayout{Location: at, Name: p.objectStore(at), Spec: p.store(at).spec()}
+	if at == B2 {
+		l.Region = p.storage.B2.Region
+	}
+	l.Bucket, l.Folder, _ = strings.Cut(strings.TrimPrefix(l.Spec.Configuration.DestinationPath, "s3://"), "/")
+	return l
+}
