@@ -8,7 +8,7 @@ PLUGINS ?= stand-in
 # installed Pulumi with the real plugins.
 SANDBOX = go -C tests build -o ../.sandbox/start ./cmd/sandbox && cd tests && ../.sandbox/start
 # The modules of this repository.
-MODULES = . tests tests/tools/b2sdk examples/outside
+MODULES = . doctor tests tests/tools/b2sdk examples/outside
 
 # A misspelt variable would quietly mean the local environment.
 UNKNOWN = $(filter-out STACK=%,$(MAKEOVERRIDES))
@@ -56,6 +56,7 @@ render: ## Write an environment's manifests, without credentials
 
 test: ## Run all tests that need nothing but Go
 	go test ./...
+	go -C doctor test ./...
 	go -C tests test -count=1 -timeout 40m ./...
 
 acceptance: ## Try everything on a real API server and operators

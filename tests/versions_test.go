@@ -122,6 +122,9 @@ func mentions(t *testing.T) []mention {
 			mention{language, module, `(?m)^go ` + release},
 		)
 	}
+	all = append(all,
+		mention{pulumi, "doctor/go.mod", `github.com/pulumi/pulumi/sdk/v3 ` + release},
+		mention{language, "doctor/go.mod", `(?m)^go ` + release})
 	language.version = language.version[:strings.LastIndex(language.version, ".")]
 	return append(all,
 		mention{language, "README.md", `Go (\d+\.\d+)`},
