@@ -189,6 +189,9 @@ func (w *world) startMirror(t *testing.T) func() lab.Run {
 type moment struct {
 	time     string
 	contents lab.Contents
+	// since is the segment, without its timeline, before which nothing of what
+	// was written last can be; "" when that is not known.
+	since string
 }
 
 func remember(t *testing.T, life *lab.Life) moment {

@@ -158,6 +158,13 @@ func (i *Instance) Now(ctx context.Context) (string, error) {
 	return now, err
 }
 
+// Segment is the WAL segment that is being written, without its timeline.
+func (i *Instance) Segment(ctx context.Context) (string, error) {
+	var name string
+	err := i.Query(ctx, &name, "select substr(pg_walfile_name(pg_current_wal_insert_lsn()), 9)")
+	return name, err
+}
+
 // SwitchWAL ends the current WAL segment, in a transaction of its own.
 func (i *Instance) SwitchWAL(ctx context.Context) error {
 	return i.Exec(ctx, "select pg_switch_wal()")

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
@@ -44,6 +46,30 @@ type Sidecar struct {
 
 	listener *http.Server
 	served   chan struct{}
+
+	lock  sync.Mutex
+	asked []Asked
+}
+
+// Asked is a file that a recovery wanted from the store, and whether it got it.
+type Asked struct {
+	Name string
+	Got  bool
+}
+
+// String is the name, in brackets when the store lacks the file.
+func (a Asked) String() string {
+	if a.Got {
+		return a.Name
+	}
+	return "(" + a.Name + ")"
+}
+
+// Asked is what a recovery has wanted from the store so far, in order.
+func (s *Sidecar) Asked() []Asked {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return slices.Clone(s.asked)
 }
 
 // emptyArchiveCheck is the file in PGDATA by which CloudNativePG asks that the
@@ -135,8 +161,17 @@ func maxParallel(folder *Folder) int {
 	return 1
 }
 
-// restoreWAL is WALServiceImplementation.restoreFromBarmanObjectStore.
+// restoreWAL answers a recovery and remembers the answer.
 func (s *Sidecar) restoreWAL(ctx context.Context, name, to string) error {
+	err := s.fetchWAL(ctx, name, to)
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.asked = append(s.asked, Asked{Name: name, Got: err == nil})
+	return err
+}
+
+// fetchWAL is WALServiceImplementation.restoreFromBarmanObjectStore.
+func (s *Sidecar) fetchWAL(ctx context.Context, name, to string) error {
 	configuration := &s.from.Store.Spec.Configuration
 	to = filepath.Join(s.instance.data(), to)
 	environment, err := s.environment(ctx, s.from)

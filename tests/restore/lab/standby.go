@@ -48,8 +48,10 @@ func (l *Life) Standby(ctx context.Context, dir string) (*Life, error) {
 
 func (l *Life) writeUpstream(primary *Life) error {
 	setting := fmt.Sprintf("primary_conninfo = 'host=%s user=postgres'\n", primary.run())
-	return os.WriteFile(filepath.Join(l.data(), "postgresql.auto.conf"), []byte(setting), 0o600)
+	return os.WriteFile(l.upstreamFile(), []byte(setting), 0o600)
 }
+
+func (l *Life) upstreamFile() string { return filepath.Join(l.data(), "postgresql.auto.conf") }
 
 // Follow makes a standby follow another primary.
 func (l *Life) Follow(ctx context.Context, primary *Life) error {
@@ -57,6 +59,32 @@ func (l *Life) Follow(ctx context.Context, primary *Life) error {
 		return err
 	}
 	return l.Exec(ctx, "select pg_reload_conf()")
+}
+
+// CutOff makes a standby get nothing more from anybody.
+func (l *Life) CutOff(ctx context.Context) error {
+	if err := os.WriteFile(l.upstreamFile(), []byte("primary_conninfo = ''\n"), 0o600); err != nil {
+		return err
+	}
+	if err := l.Exec(ctx, "select pg_reload_conf()"); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		var receiving bool
+		if err := l.Query(ctx, &receiving, "select count(*) > 0 from pg_stat_wal_receiver"); err != nil {
+			return err
+		}
+		if !receiving {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the standby still receives: %w\n%s", ctx.Err(), tail(l.logFile()))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // CatchUp waits until a standby has replayed all that its primary has written.
