@@ -53,7 +53,9 @@ type Backup struct {
 	MinIO StoreOptions `json:"minio,omitempty"`
 }
 
-func (b Backup) withDefaults() Backup {
+// withDefaults returns a copy in which everything is set, for a release of the
+// plugin.
+func (b Backup) withDefaults(plugin string) Backup {
 	if b.Archive == "" {
 		b.Archive = B2
 	}
@@ -69,8 +71,8 @@ func (b Backup) withDefaults() Backup {
 	if b.Retention == "" {
 		b.Retention = "30d"
 	}
-	b.B2 = b.B2.withDefaults(B2, b.Retention)
-	b.MinIO = b.MinIO.withDefaults(MinIO, b.Retention)
+	b.B2 = b.B2.withDefaults(B2, b.Retention, plugin)
+	b.MinIO = b.MinIO.withDefaults(MinIO, b.Retention, plugin)
 	return b
 }
 

@@ -102,7 +102,7 @@ func (a *DatabaseArgs) names(name string) names {
 }
 
 func (a DatabaseArgs) withDefaults(storage StorageArgs) DatabaseArgs {
-	a.Backup = a.Backup.withDefaults()
+	a.Backup = a.Backup.withDefaults(storage.PluginVersion)
 	a.Mirror = a.Mirror.withDefaults(a.Archive, storage.Bitwarden)
 	if a.Protect == nil {
 		a.Protect = new(true)
@@ -147,6 +147,10 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 	problems = append(problems, validateSpec(at.Child("spec"), n, a)...)
 	problems = append(problems, a.Backup.validate(at, storage)...)
 	problems = append(problems, a.Mirror.validate(at.Child("mirror"))...)
+	if storage != nil {
+		full := a.Backup.withDefaults(storage.withDefaults().PluginVersion)
+		problems = append(problems, checkPruneImage(at.Child("mirror", "pruneImage"), a.Mirror.PruneImage, full)...)
+	}
 	return append(problems, a.Recovery.validate(at.Child("recovery"), n)...)
 }
 
@@ -154,7 +158,7 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 func (a *DatabaseArgs) warnings() []string {
 	spec := field.NewPath("spec")
 	return slices.Concat(warnImage(spec, &a.Spec), warnReplica(spec, a.Spec.ReplicaCluster),
-		a.Backup.withDefaults().warnRetention())
+		a.Backup.withDefaults("").warnRetention())
 }
 
 // storageArgs are those of the storage that is used, and what is wrong with the

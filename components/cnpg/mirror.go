@@ -58,8 +58,9 @@ type Mirror struct {
 	// rclone 1.76.0 and 1.60.1 were tried, the latter not with B2. Default:
 	// rclone's own.
 	CopyImage string `json:"copyImage,omitempty"`
-	// PruneImage has barman-cloud-backup-delete. barman 3.4.0 was tried. Default:
-	// the sidecar of the Barman Cloud plugin.
+	// PruneImage has barman-cloud-backup-delete. It has to know the codec of the
+	// base backups, or it leaves their data behind. Default: the sidecar of the
+	// Barman Cloud plugin.
 	PruneImage string `json:"pruneImage,omitempty"`
 	// Resources of the job's containers. Default: 50m CPU and 128Mi asked for,
 	// no more than 512Mi used.
@@ -73,7 +74,8 @@ type Mirror struct {
 // The images that are used when none is given.
 const (
 	defaultCopyImage  = "docker.io/rclone/rclone:1.76.0"
-	defaultPruneImage = "ghcr.io/cloudnative-pg/plugin-barman-cloud-sidecar:v0.14.0"
+	sidecarImage      = "ghcr.io/cloudnative-pg/plugin-barman-cloud-sidecar"
+	defaultPruneImage = sidecarImage + ":v0.15.0"
 )
 
 // mirrorUser runs the job's containers: nobody whom their images know.

@@ -18,16 +18,15 @@ type StoreOptions struct {
 	// Retention is for how long base backups, and the WAL that they need, are
 	// kept in this store; none for ever. Default: the database's Retention.
 	Retention string `json:"retention,omitempty"`
-	// WAL is about the WAL archive. Defaults: compression gzip, which every
-	// release of barman reads, stores as little as zstd and is as fast in a
-	// recovery; encryption AES256 at B2 and none at MinIO, which refuses it
+	// WAL is about the WAL archive. Defaults: compression zstd, which stores as
+	// little as gzip for a fraction of the work; encryption AES256 at B2 and none at MinIO, which refuses it
 	// without a key management service; maxParallel 4: each file is a Python
 	// process, and more of them gain nothing but starve a small node. The figures
 	// are in docs/figures.md, from "make bench".
 	WAL barmanapi.WalBackupConfiguration `json:"wal,omitempty"`
-	// Data is about base backups. Defaults: compression gzip, which takes four
-	// times as long as none and stores a fifth (docs/figures.md); encryption as for WAL;
-	// jobs 2, barman's own; immediateCheckpoint false, which spreads the load of
+	// Data is about base backups. Compression can also be zstd, which the plugin's
+	// own schema does not have. Defaults: compression lz4; zstd or gzip as
+	// StorageArgs.PluginVersion says; encryption as for WAL; jobs 2, barman's own; immediateCheckpoint false, which spreads the load of
 	// the disk and delays a base backup by minutes at the most.
 	Data barmanapi.DataBackupConfiguration `json:"data,omitempty"`
 	// Sidecar is about the container beside PostgreSQL that runs barman. It
@@ -37,15 +36,15 @@ type StoreOptions struct {
 	Sidecar barmanv1.InstanceSidecarConfiguration `json:"sidecar,omitempty"`
 }
 
-func (o StoreOptions) withDefaults(at Location, retention string) StoreOptions {
+func (o StoreOptions) withDefaults(at Location, retention, plugin string) StoreOptions {
 	if o.Retention == "" {
 		o.Retention = retention
 	}
 	if o.WAL.Compression == "" {
-		o.WAL.Compression = barmanapi.CompressionTypeGzip
+		o.WAL.Compression = barmanapi.CompressionTypeZstd
 	}
 	if o.Data.Compression == "" {
-		o.Data.Compression = barmanapi.CompressionTypeGzip
+		o.Data.Compression = dataCompression(plugin)
 	}
 	if at == B2 && o.WAL.Encryption == "" {
 		o.WAL.Encryption = barmanapi.EncryptionTypeAES256
@@ -69,9 +68,12 @@ func (o StoreOptions) validate(at *field.Path, location Location, storage *Stora
 	problems = append(problems, checkOneOf(wal.Child("compression"), o.WAL.Compression, none,
 		barmanapi.CompressionTypeBzip2, barmanapi.CompressionTypeGzip, barmanapi.CompressionTypeLz4,
 		barmanapi.CompressionTypeSnappy, barmanapi.CompressionTypeXz, barmanapi.CompressionTypeZstd)...)
-	problems = append(problems, checkOneOf(data.Child("compression"), o.Data.Compression, none,
-		barmanapi.CompressionTypeBzip2, barmanapi.CompressionTypeGzip, barmanapi.CompressionTypeLz4,
-		barmanapi.CompressionTypeSnappy)...)
+	problems = append(problems, checkArguments(wal.Child("archiveAdditionalCommandArgs"), o.WAL.ArchiveAdditionalCommandArgs)...)
+	if storage != nil {
+		plugin := storage.withDefaults().PluginVersion
+		problems = append(problems, checkDataCompression(data.Child("compression"), o.Data.Compression, plugin)...)
+	}
+	problems = append(problems, checkArguments(data.Child("additionalCommandArgs"), o.Data.AdditionalCommandArgs)...)
 	problems = append(problems, checkEncryption(wal.Child("encryption"), o.WAL.Encryption, location, storage)...)
 	problems = append(problems, checkEncryption(data.Child("encryption"), o.Data.Encryption, location, storage)...)
 	if o.WAL.MaxParallel < 0 {
@@ -155,6 +157,7 @@ func (o StoreOptions) withoutNone() StoreOptions {
 
 // spec is that of the ObjectStore.
 func (s store) spec() barmanv1.ObjectStoreSpec {
+	data := withZstd(s.options.Data)
 	return barmanv1.ObjectStoreSpec{
 		RetentionPolicy: s.options.Retention,
 		Configuration: barmanapi.BarmanObjectStoreConfiguration{
@@ -166,7 +169,7 @@ func (s store) spec() barmanv1.ObjectStoreSpec {
 				SecretAccessKeyReference: secretKey(s.secret, secretAccessKey),
 			}},
 			Wal:  &s.options.WAL,
-			Data: &s.options.Data,
+			Data: &data,
 		},
 		InstanceSidecarConfiguration: s.options.Sidecar,
 	}

@@ -26,6 +26,13 @@ type StorageArgs struct {
 	// Bitwarden is where the B2 key is kept, and from where External Secrets
 	// brings it into the namespaces. Required.
 	Bitwarden BitwardenArgs `json:"bitwarden"`
+	// PluginVersion is the release of the Barman Cloud plugin that runs in the
+	// Kubernetes cluster, like 0.15.0. Nothing here can see it, and it decides how
+	// base backups can be compressed: with zstd from 0.15.0 on, with lz4 from
+	// 0.13.0 on, before that with gzip. Say an older one than what runs if in
+	// doubt. Default: 0.13.0, the oldest whose schema takes lz4; one that is older
+	// still refuses the ObjectStores in the preview.
+	PluginVersion string `json:"pluginVersion,omitempty"`
 	// Protect keeps Pulumi from deleting the buckets. Default true.
 	Protect *bool `json:"protect,omitempty"`
 }
@@ -97,6 +104,9 @@ func (a StorageArgs) withDefaults() StorageArgs {
 	if len(a.B2.Keys) == 0 && a.B2.AdoptKey == "" {
 		a.B2.Keys = []string{a.B2.Bucket}
 	}
+	if a.PluginVersion == "" {
+		a.PluginVersion = lz4DataPlugin
+	}
 	if a.Protect == nil {
 		a.Protect = new(true)
 	}
@@ -119,6 +129,7 @@ func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
 		problems = append(problems, field.Invalid(at.Child("minio").Child("endpoint"), a.MinIO.Endpoint,
 			"is where the other copy is, too: what takes the one takes both; give the MinIO server on the NAS"))
 	}
+	problems = append(problems, checkPluginVersion(at.Child("pluginVersion"), a.PluginVersion)...)
 	problems = append(problems, a.Bitwarden.validate(at.Child("bitwarden"))...)
 	if a.B2.AdoptKey != "" && a.Bitwarden.HandOver != nil && *a.Bitwarden.HandOver {
 		problems = append(problems, field.Forbidden(at.Child("bitwarden").Child("handOver"),

@@ -87,7 +87,7 @@ func TestARetentionShorterThanTheScheduleIsAWarning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			warnings := strings.Join(test.backup.withDefaults().warnRetention(), "\n")
+			warnings := strings.Join(test.backup.withDefaults("").warnRetention(), "\n")
 			if test.want == nil {
 				assert.Empty(t, warnings)
 			}

@@ -16,7 +16,7 @@ import (
 // Config is a stack's configuration. Its keys are the JSON names below, in the
 // namespace of the project: cnpg-backup:b2 and so on.
 type Config struct {
-	// StorageArgs are the keys b2, minio, bitwarden and protect.
+	// StorageArgs are the keys b2, minio, bitwarden, pluginVersion and protect.
 	cnpg.StorageArgs
 	// Databases is the key databases.
 	Databases []Database `json:"databases"`

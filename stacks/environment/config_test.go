@@ -412,8 +412,15 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			[]string{"databases[0].b2.wal.compression", `"rar"`},
 		},
 		"a compression that base backups do not have": {
+			map[string]any{database + "b2": map[string]any{"data": map[string]any{"compression": "xz"}}},
+			[]string{"databases[0].b2.data.compression", `"xz"`},
+		},
+		"a compression that the plugin may lack": {
 			map[string]any{database + "b2": map[string]any{"data": map[string]any{"compression": "zstd"}}},
-			[]string{"databases[0].b2.data.compression", `"zstd"`},
+			[]string{"databases[0].b2.data.compression", `"zstd"`, "pluginVersion: 0.15.0"},
+		},
+		"a plugin without its last number": {
+			map[string]any{"pluginVersion": "0.15"}, []string{"pluginVersion", "0.15"},
 		},
 		"no jobs": {
 			map[string]any{database + "b2": map[string]any{"data": map[string]any{"jobs": 0}}},

@@ -396,9 +396,9 @@ func verdicts() []verdict {
 		},
 		{
 			name:     "a compression that base backups do not have",
-			database: "b2: {data: {compression: zstd}}",
+			database: "b2: {data: {compression: xz}}",
 			kind:     "ObjectStore",
-			object:   "spec: {configuration: {data: {compression: zstd}}}",
+			object:   "spec: {configuration: {data: {compression: xz}}}",
 			ours:     `b2.data.compression of "db": Unsupported value`,
 			theirs:   "Unsupported value",
 		},

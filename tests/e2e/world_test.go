@@ -168,6 +168,8 @@ func (w *world) configuration() map[string]any {
 			"bucket": w.nas.Bucket, "endpoint": w.nas.Endpoint, "secret": "nas-credentials",
 			"endpointCA": entry{"name": "nas-ca", "key": "ca.crt"},
 		},
+		// Debian's barman in the images is older than the plugin's.
+		"cnpg-backup:pluginVersion": "0.12.0",
 		// There is no External Secrets to wait for.
 		"cnpg-backup:bitwarden": entry{"store": "bitwarden-backend", "item": "b2-key", "handOver": false},
 		"cnpg-backup:protect":   false,

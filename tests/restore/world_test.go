@@ -69,6 +69,9 @@ func newWorld(t *testing.T, archive cnpg.Location, nasData string) *world {
 	// A checkpoint that spares the disk would take minutes.
 	w.args.B2.Data.ImmediateCheckpoint = true
 	w.args.MinIO.Data.ImmediateCheckpoint = true
+	// Debian 12's barman has no other codec that it writes.
+	w.args.B2.WAL.Compression, w.args.MinIO.WAL.Compression = "gzip", "gzip"
+	w.args.B2.Data.Compression, w.args.MinIO.Data.Compression = "gzip", "gzip"
 	if archive == cnpg.MinIO {
 		w.archive, w.mirror = nas, b2
 	}
