@@ -6,9 +6,9 @@ STACK ?= local
 PLUGINS ?= stand-in
 # The sandbox deploys the embedded default; every other stack is deployed by the
 # installed Pulumi with the real plugins.
-SANDBOX = go -C tests build -o ../.sandbox/start ./cmd/sandbox && cd tests && ../.sandbox/start
+SANDBOX = go -C sandbox build -o ../.sandbox/start ./cmd/start && cd sandbox && ../.sandbox/start
 # The modules of this repository.
-MODULES = . doctor tests tests/tools/b2sdk examples/outside
+MODULES = . doctor sandbox tests tools tools/b2sdk examples/outside
 
 # A misspelt variable would quietly mean the local environment.
 UNKNOWN = $(filter-out STACK=%,$(MAKEOVERRIDES))
@@ -57,6 +57,8 @@ render: ## Write an environment's manifests, without credentials
 test: ## Run all tests that need nothing but Go
 	go test ./...
 	go -C doctor test ./...
+	go -C tools test ./...
+	go -C sandbox test ./...
 	go -C tests test -count=1 -timeout 40m ./...
 
 acceptance: ## Try everything on a real API server and operators
@@ -78,7 +80,7 @@ check: ## Check formatting, vet, lint, tidiness and generated code
 	@for module in $(MODULES); do echo "go vet in $$module"; (cd $$module && go vet -tags acceptance,e2e,restore ./...) || exit 1; done
 	@go -C tests run ./cmd/lint $(addprefix ../,$(MODULES))
 	@for module in $(MODULES); do echo "go mod tidy in $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
-	@echo "generated code"; go -C tests/tools/b2sdk run . -check
+	@echo "generated code"; go -C tools/b2sdk run . -check
 
 fmt: ## Format all Go code as check wants it
 	@go -C tests run ./cmd/lint -fmt $(addprefix ../,$(MODULES))
@@ -90,4 +92,4 @@ clean: ## Delete the sandbox; what is built for it stays
 	rm -rf .sandbox/*/
 
 clean-tools: ## Delete all that is built, which takes minutes again
-	rm -rf .sandbox tests/tools/.bin tests/node/.images
+	rm -rf .sandbox tools/.bin tests/node/.images

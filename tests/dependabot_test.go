@@ -29,7 +29,7 @@ func modules(t *testing.T) []string {
 		return nil
 	}))
 	require.Contains(t, found, "/")
-	require.Contains(t, found, "/tests/tools/cnpg")
+	require.Contains(t, found, "/tools/cnpg")
 	return found
 }
 

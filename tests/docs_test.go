@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
 )
 
 // document is a Markdown file of the repository.
@@ -50,7 +50,7 @@ func documents(t *testing.T) map[string]document {
 
 // isMade says whether a folder's files are made, not written.
 func isMade(folder string) bool {
-	return slices.Contains([]string{".git", ".sandbox", "rendered", "tests/node/.images", "tests/tools/.bin"}, folder)
+	return slices.Contains([]string{".git", ".sandbox", "rendered", "tests/node/.images", "tools/.bin"}, folder)
 }
 
 var (

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 )
 
 // environments are the stacks with a configuration file.

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
 )
 
 // root is the project of the environments.

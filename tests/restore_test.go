@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 )
 
 // one is an environment with one database, without protection: nothing but the

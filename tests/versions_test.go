@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/modfile"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 // pin is a version and the one file that decides on it.
@@ -25,7 +25,7 @@ func of(t *testing.T, tool tools.Tool) pin {
 	t.Helper()
 	version, err := tool.Version()
 	require.NoError(t, err)
-	return pin{tool.Name, version, "tests/tools/" + tool.Module + "/go.mod"}
+	return pin{tool.Name, version, "tools/" + tool.Module + "/go.mod"}
 }
 
 // goMod is the root's, which importers inherit.
@@ -82,7 +82,7 @@ func mentions(t *testing.T) []mention {
 		release   = `v?(\d+\.\d+\.\d+)`
 		proof     = "docs/proof.md"
 		workflows = ".github/workflows/*.yaml"
-		provider  = "tests/sandbox/provider/"
+		provider  = "sandbox/provider/"
 	)
 	var (
 		operator = of(t, tools.CloudNativePG())
@@ -110,7 +110,7 @@ func mentions(t *testing.T) []mention {
 		{plugin, proof, `plugin\s+` + release},
 		{of(t, tools.KubeAPIServer()), proof, `(?:API server|Kubernetes)\s+` + release},
 		{of(t, tools.ExternalSecrets()), proof, `External Secrets\s+` + release},
-		{pulumi, "tests/tools/b2sdk/go.mod", `github.com/pulumi/pulumi/pkg/v3 ` + release},
+		{pulumi, "tools/b2sdk/go.mod", `github.com/pulumi/pulumi/pkg/v3 ` + release},
 	}
 	for _, module := range []string{"go.mod", "tests/go.mod", "examples/outside/go.mod"} {
 		all = append(all,
@@ -124,7 +124,11 @@ func mentions(t *testing.T) []mention {
 	}
 	all = append(all,
 		mention{pulumi, "doctor/go.mod", `github.com/pulumi/pulumi/sdk/v3 ` + release},
-		mention{language, "doctor/go.mod", `(?m)^go ` + release})
+		mention{language, "doctor/go.mod", `(?m)^go ` + release},
+		mention{pulumi, "sandbox/go.mod", `github.com/pulumi/pulumi/sdk/v3 ` + release},
+		mention{minio, "sandbox/go.mod", minio.name + " " + release},
+		mention{language, "sandbox/go.mod", `(?m)^go ` + release},
+		mention{language, "tools/*go.mod", `(?m)^go ` + release})
 	language.version = language.version[:strings.LastIndex(language.version, ".")]
 	return append(all,
 		mention{language, "README.md", `Go (\d+\.\d+)`},

@@ -17,8 +17,8 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
 	"github.com/homelab-iac/pulumi-cnpg-backup/stacks/environment"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
 )
 
 // zero is a field of a spec that means one thing when it is zero and another

@@ -11,4 +11,4 @@
 // so that importers of the module get it without a replace directive.
 package b2
 
-//go:generate go -C ../../tests/tools/b2sdk run .
+//go:generate go -C ../../tools/b2sdk run .

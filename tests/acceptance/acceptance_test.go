@@ -13,8 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
 )
 
 // plugins says which kubernetes plugin the engine uses.

@@ -21,9 +21,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 // adoptedDatabase describes the database of testdata/gitops.yaml. Its spec is

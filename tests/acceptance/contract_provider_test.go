@@ -31,10 +31,10 @@ import (
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox/provider"
 )
 
 // contract is a kubernetes provider under test, as an engine talks to it.

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox/provider"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
 )
 
 // realSource is where the real provider's code is, at the version that is

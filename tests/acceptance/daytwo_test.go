@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 )
 
 const (

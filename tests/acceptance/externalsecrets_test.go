@@ -27,11 +27,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/bitwarden"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
 )
 
 const (

@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
 )
 
 // gitOpsConfig is the configuration that docs/gitops.md asks for: what is no

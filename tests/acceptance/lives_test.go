@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 )
 
 // lives are the databases that testLives tries to change, without protection:

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 const (

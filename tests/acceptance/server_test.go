@@ -10,8 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
 // warnings collects the texts that the API server sends beside its answers.

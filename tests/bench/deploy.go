@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 )
 
 // repetitions is how often a deployment is measured. A large one takes minutes

@@ -11,9 +11,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
 // loopback is the only address that anything here listens on, with one

@@ -12,10 +12,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 // The processes of External Secrets.

@@ -14,9 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 // programs are the binaries, and the folders of the modules whose manifests

@@ -24,8 +24,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/remotecommand"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/node"
 )
 

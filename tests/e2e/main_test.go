@@ -18,9 +18,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/program"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/node"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox/program"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 // project is the folder with Pulumi.yaml.

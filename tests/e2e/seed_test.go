@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 )
 
 // These tests do by hand what this project does otherwise, and show why.

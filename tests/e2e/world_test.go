@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 // world is a homelab: a cluster, a NAS, a store that stands for Backblaze B2,

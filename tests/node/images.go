@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools/debian"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/debian"
 )
 
 // rootScript makes the file system that all images share.

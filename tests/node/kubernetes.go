@@ -16,9 +16,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
 // nodeName is the name of the only node.

@@ -11,10 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/kube"
 )
 
 // operatorNamespace is where the operators' own manifests put them.

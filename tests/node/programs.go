@@ -4,9 +4,9 @@ import (
 	"context"
 	"io"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/crds"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools/debian"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/debian"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 // programs are what the node runs, and where the operators' manifests lie.

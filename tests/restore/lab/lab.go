@@ -26,8 +26,8 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools/debian"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/debian"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 // PostgreSQL refuses to run as root, and programs that were started must not

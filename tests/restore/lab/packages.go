@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/tools/debian"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/debian"
 )
 
 // postgresBin is where Debian keeps the server's programs.

@@ -1,0 +1,159 @@
+package provider_test
+
+import (
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
+)
+
+const (
+	b2Bucket    = "b2:index/bucket:Bucket"
+	b2Key       = "b2:index/applicationKey:ApplicationKey"
+	minioBucket = "minio:index/s3Bucket:S3Bucket"
+)
+
+// clouds are both providers, by the package of the types above.
+func clouds(t *testing.T) map[tokens.Package]*provider.Cloud {
+	t.Helper()
+	b2, err := provider.NewB2(t.TempDir())
+	require.NoError(t, err)
+	return map[tokens.Package]*provider.Cloud{"b2": b2, "minio": provider.NewMinIO(t.TempDir())}
+}
+
+func properties(values map[string]any) resource.PropertyMap {
+	return resource.NewPropertyMapFromMap(values)
+}
+
+func key(values map[string]any) map[string]any {
+	key := map[string]any{"keyName": "key", "capabilities": []any{"readFiles"}}
+	for name, value := range values {
+		key[name] = value
+	}
+	return key
+}
+
+func TestCloudsCheckInputsAgainstTheirSchemas(t *testing.T) {
+	clouds := clouds(t)
+	for _, test := range []struct {
+		name   string
+		of     tokens.Type
+		inputs map[string]any
+		want   []string
+	}{
+		{name: "a key", of: b2Key, inputs: key(nil)},
+		{name: "a key without capabilities", of: b2Key, inputs: map[string]any{"keyName": "key"},
+			want: []string{"capabilities: Required value"}},
+		{name: "a misspelt input", of: b2Key, inputs: key(map[string]any{"bucketIDs": []any{}}),
+			want: []string{"bucketIDs: Forbidden: the schema has no such property"}},
+		{name: "an element of the wrong type", of: b2Key, inputs: key(map[string]any{"bucketIds": []any{"a", 1}}),
+			want: []string{"bucketIds[1]: Invalid value: \"number\": expected string"}},
+		{name: "a nested input that is missing", of: b2Bucket,
+			inputs: map[string]any{"bucketName": "b", "bucketType": "allPrivate", "lifecycleRules": []any{map[string]any{}}},
+			want:   []string{"lifecycleRules[0].fileNamePrefix: Required value"}},
+		{name: "a MinIO bucket", of: minioBucket, inputs: map[string]any{"bucket": "b", "acl": "private"}},
+		{name: "a number in place of a name", of: minioBucket, inputs: map[string]any{"bucket": 7},
+			want: []string{"bucket: Invalid value: \"number\": expected string"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			response, err := clouds[test.of.Package()].Check(t.Context(),
+				plugin.CheckRequest{Type: test.of, News: properties(test.inputs)})
+
+			require.NoError(t, err)
+			var reasons []string
+			for _, failure := range response.Failures {
+				reasons = append(reasons, failure.Reason)
+			}
+			assert.Equal(t, test.want, reasons)
+		})
+	}
+}
+
+func TestCloudsReplaceWhatCannotChange(t *testing.T) {
+	clouds := clouds(t)
+	for _, test := range []struct {
+		name     string
+		of       tokens.Type
+		old, new map[string]any
+		want     plugin.DiffKind
+	}{
+		{"any argument of a key", b2Key, key(map[string]any{"namePrefix": "a"}), key(map[string]any{"namePrefix": "b"}), plugin.DiffUpdateReplace},
+		{"another argument of a key", b2Key, key(nil), key(map[string]any{"bucketIds": []any{"a"}}), plugin.DiffAddReplace},
+		{"the name of a bucket", b2Bucket, map[string]any{"bucketName": "a"}, map[string]any{"bucketName": "b"}, plugin.DiffUpdateReplace},
+		{"the type of a bucket", b2Bucket, map[string]any{"bucketType": "a"}, map[string]any{"bucketType": "b"}, plugin.DiffUpdate},
+		{"the name of a MinIO bucket", minioBucket, map[string]any{"bucket": "a"}, map[string]any{"bucket": "b"}, plugin.DiffUpdateReplace},
+		{"the ACL of a MinIO bucket", minioBucket, map[string]any{"acl": "a"}, map[string]any{"acl": "b"}, plugin.DiffUpdate},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cloud := clouds[test.of.Package()]
+
+			diff, err := cloud.Diff(t.Context(), plugin.DiffRequest{
+				Type: test.of, OldInputs: properties(test.old), NewInputs: properties(test.new),
+			})
+			require.NoError(t, err)
+			require.Len(t, diff.DetailedDiff, 1)
+			for _, change := range diff.DetailedDiff {
+				assert.Equal(t, test.want, change.Kind)
+			}
+
+			none, err := cloud.Diff(t.Context(), plugin.DiffRequest{
+				Type: test.of, OldInputs: properties(test.old), NewInputs: properties(test.old),
+			})
+			require.NoError(t, err)
+			assert.Equal(t, plugin.DiffNone, none.Changes)
+		})
+	}
+}
+
+func TestTheLifeOfABucket(t *testing.T) {
+	cloud := clouds(t)["b2"]
+	inputs := properties(map[string]any{"bucketName": "backups", "bucketType": "allPrivate"})
+	create := plugin.CreateRequest{Type: b2Bucket, Properties: inputs}
+
+	preview := create
+	preview.Preview = true
+	planned, err := cloud.Create(t.Context(), preview)
+	require.NoError(t, err)
+	assert.True(t, planned.Properties["bucketId"].IsComputed(), "not known before it exists")
+
+	created, err := cloud.Create(t.Context(), create)
+	require.NoError(t, err, "the preview made nothing")
+	_, err = cloud.Create(t.Context(), create)
+	require.ErrorContains(t, err, "the name is taken")
+
+	found, err := cloud.Invoke(t.Context(), plugin.InvokeRequest{
+		Tok: "b2:index/getBucket:getBucket", Args: properties(map[string]any{"bucketName": "backups"}),
+	})
+	require.NoError(t, err)
+	assert.Equal(t, string(created.ID), found.Properties["bucketId"].StringValue())
+
+	read := plugin.ReadRequest{Type: b2Bucket, ID: created.ID, Inputs: inputs, State: created.Properties}
+	live, err := cloud.Read(t.Context(), read)
+	require.NoError(t, err)
+	assert.Equal(t, created.Properties, live.Outputs)
+
+	_, err = cloud.Delete(t.Context(), plugin.DeleteRequest{Type: b2Bucket, ID: created.ID})
+	require.NoError(t, err)
+	gone, err := cloud.Read(t.Context(), read)
+	require.NoError(t, err)
+	assert.Empty(t, gone.ID)
+}
+
+func TestAKeyIsRandomAndSecret(t *testing.T) {
+	cloud := clouds(t)["b2"]
+	create := plugin.CreateRequest{Type: b2Key, Properties: properties(key(nil))}
+
+	one, err := cloud.Create(t.Context(), create)
+	require.NoError(t, err)
+	other, err := cloud.Create(t.Context(), create)
+	require.NoError(t, err)
+
+	assert.NotEqual(t, one.ID, other.ID)
+	assert.NotEqual(t, one.Properties["applicationKey"], other.Properties["applicationKey"])
+	assert.True(t, one.Properties["applicationKey"].IsSecret())
+}
