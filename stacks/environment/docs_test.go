@@ -56,7 +56,7 @@ func blocks(t *testing.T, language string) []string {
 }
 
 // TestTheConfigurationInTheDocsDeploys deploys every YAML block that is not a
-// Kubernetes object, which tests/docs_test.go checks, over the good
+// Kubernetes object, which tests/upkeep/docs_test.go checks, over the good
 // configuration.
 func TestTheConfigurationInTheDocsDeploys(t *testing.T) {
 	t.Parallel()

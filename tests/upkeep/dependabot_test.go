@@ -1,4 +1,4 @@
-package tests
+package upkeep
 
 import (
 	"io/fs"
@@ -34,7 +34,7 @@ func modules(t *testing.T) []string {
 }
 
 func TestDependabotKnowsEveryModule(t *testing.T) {
-	text, err := os.ReadFile("../.github/dependabot.yml")
+	text, err := os.ReadFile("../../.github/dependabot.yml")
 	require.NoError(t, err)
 	var config struct {
 		Updates []struct {

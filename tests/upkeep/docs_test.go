@@ -1,4 +1,4 @@
-package tests
+package upkeep
 
 import (
 	"io/fs"

@@ -1,4 +1,4 @@
-package tests
+package upkeep
 
 import (
 	"fmt"
@@ -144,7 +144,7 @@ func unknownTargets(script string, known map[string]bool) []string {
 
 func readMakeTargets(t *testing.T) map[string]bool {
 	t.Helper()
-	makefile, err := os.ReadFile("../Makefile")
+	makefile, err := os.ReadFile("../../Makefile")
 	require.NoError(t, err)
 	targets := map[string]bool{}
 	for _, rule := range regexp.MustCompile(`(?m)^([a-z][\w -]*):(?:[^=]|$)`).FindAllStringSubmatch(string(makefile), -1) {
@@ -157,7 +157,7 @@ func readMakeTargets(t *testing.T) map[string]bool {
 
 func TestWorkflowsKeepTheRules(t *testing.T) {
 	targets := readMakeTargets(t)
-	files, err := filepath.Glob("../.github/workflows/*.yaml")
+	files, err := filepath.Glob("../../.github/workflows/*.yaml")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, file := range files {
@@ -174,9 +174,9 @@ func TestWorkflowsKeepTheRules(t *testing.T) {
 func TestWorkflowsPassActionlint(t *testing.T) {
 	linter, err := actionlint.NewLinter(io.Discard, &actionlint.LinterOptions{})
 	require.NoError(t, err)
-	project, err := actionlint.NewProject("..")
+	project, err := actionlint.NewProject(root)
 	require.NoError(t, err)
-	problems, err := linter.LintDir("../.github/workflows", project)
+	problems, err := linter.LintDir("../../.github/workflows", project)
 	require.NoError(t, err)
 	assert.Empty(t, problems)
 }
@@ -268,7 +268,7 @@ func ofSelfHosted(t *testing.T) map[string]job {
 
 func workflows(t *testing.T) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob("../.github/workflows/*.yaml")
+	files, err := filepath.Glob("../../.github/workflows/*.yaml")
 	require.NoError(t, err)
 	found := map[string]string{}
 	for _, file := range files {
@@ -366,7 +366,7 @@ func TestAKubeconfigThatNobodyHasSetFailsWithItsName(t *testing.T) {
 // TestTheGuideNamesAllThatTheWorkflowsNeed compares docs/ci.md with the
 // workflows, in both directions.
 func TestTheGuideNamesAllThatTheWorkflowsNeed(t *testing.T) {
-	guide, err := os.ReadFile("../docs/ci.md")
+	guide, err := os.ReadFile("../../docs/ci.md")
 	require.NoError(t, err)
 	needed := map[string]bool{}
 	for _, source := range workflows(t) {
@@ -383,7 +383,7 @@ func TestTheGuideNamesAllThatTheWorkflowsNeed(t *testing.T) {
 	for file := range workflows(t) {
 		assert.Contains(t, string(guide), "`"+strings.TrimSuffix(file, ".yaml")+"`")
 	}
-	labels, err := os.ReadFile("../.github/actionlint.yaml")
+	labels, err := os.ReadFile("../../.github/actionlint.yaml")
 	require.NoError(t, err)
 	for name, job := range ofSelfHosted(t) {
 		stacks := regexp.MustCompile(`stack: \[(\w+)\]`).FindStringSubmatch(job.text)
