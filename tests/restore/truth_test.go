@@ -366,7 +366,7 @@ func (p *pair) judge(t *testing.T, random *rand.Rand, story string) {
 	}
 	if len(outside) > 0 {
 		m := outside[random.IntN(len(outside))]
-		got, err := p.restoreMoment(t, at, from, m)
+		got, err := p.restoreFromAny(t, random, at, from, m)
 		assert.True(t, err != nil || got != m.contents, "%s was not promised and comes back: %s", m.time, told)
 		out = m.time
 	}
@@ -405,7 +405,9 @@ func (p *pair) judgeEnd(t *testing.T, at *lab.Store, from lab.Folder, said mirro
 
 	got, err := life.Contents(t.Context())
 	require.NoError(t, err)
-	assert.GreaterOrEqual(t, p.ever.indexOf(got), 0, "%+v never was: %s", got, told)
+	if index := p.ever.indexOf(got); assert.GreaterOrEqual(t, index, 0, "%+v never was: %s", got, told) && strayed == "" {
+		assert.LessOrEqual(t, p.ever[index].since, last[8:], "%s was not promised and comes back: %s", p.ever[index].time, told)
+	}
 	return last
 }
 
@@ -489,29 +491,52 @@ func (m moment) at() time.Time {
 // damaged archive that may not be the one that the plugin would choose.
 func (p *pair) restoreMoment(t *testing.T, at *lab.Store, from lab.Folder, m moment) (got lab.Contents, err error) {
 	t.Helper()
-	backups, err := at.Backups(t.Context(), prefix(1))
-	require.NoError(t, err)
-	err = errors.New("no base backup is so old")
-	for _, backup := range slices.Backward(backups) {
-		if backup.Ended.After(m.at()) {
-			continue
-		}
-		target := &cnpgv1.RecoveryTarget{BackupID: backup.ID, TargetTime: m.time}
-		var life *lab.Life
-		life, err = p.restore(t, from, target)
+	err = errNoBackup
+	for _, id := range p.before(t, at, m) {
+		got, err = p.restoreBackup(t, from, &cnpgv1.RecoveryTarget{BackupID: id, TargetTime: m.time})
 		if err != nil && strings.Contains(err.Error(), "recovery ended before configured recovery target was reached") {
 			// Nothing was committed after it: it is the end of the WAL.
-			target.TargetTime = ""
-			life, err = p.restore(t, from, target)
+			got, err = p.restoreBackup(t, from, &cnpgv1.RecoveryTarget{BackupID: id})
 		}
-		if err != nil {
-			continue
-		}
-		got, err = life.Contents(t.Context())
-		life.Stop()
-		if err != nil || got == m.contents {
+		if err == nil && got == m.contents {
 			break
 		}
 	}
 	return got, err
+}
+
+// restoreFromAny restores to a time from one of the base backups before it.
+func (p *pair) restoreFromAny(t *testing.T, random *rand.Rand, at *lab.Store, from lab.Folder, m moment) (lab.Contents, error) {
+	t.Helper()
+	backups := p.before(t, at, m)
+	if len(backups) == 0 {
+		return lab.Contents{}, errNoBackup
+	}
+	return p.restoreBackup(t, from, &cnpgv1.RecoveryTarget{BackupID: backups[random.IntN(len(backups))], TargetTime: m.time})
+}
+
+var errNoBackup = errors.New("no base backup is so old")
+
+// before returns the base backups that ended before a moment, the newest first.
+func (p *pair) before(t *testing.T, at *lab.Store, m moment) []string {
+	t.Helper()
+	backups, err := at.Backups(t.Context(), prefix(1))
+	require.NoError(t, err)
+	var older []string
+	for _, backup := range slices.Backward(backups) {
+		if !backup.Ended.After(m.at()) {
+			older = append(older, backup.ID)
+		}
+	}
+	return older
+}
+
+func (p *pair) restoreBackup(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTarget) (lab.Contents, error) {
+	t.Helper()
+	life, err := p.restore(t, from, target)
+	if err != nil {
+		return lab.Contents{}, err
+	}
+	defer life.Stop()
+	return life.Contents(t.Context())
 }
