@@ -22,8 +22,9 @@ type Claims struct {
 }
 
 // folderIn is a folder in either bucket of a storage, which its B2 bucket tells
-// from others: the archive of one database may be the mirror of another.
-type folderIn struct{ storage, folder string }
+// from others: the archive of one database may be the mirror of another. Its path
+// and the server name of the first life tell the folders of the other lives.
+type folderIn struct{ storage, folder, path, first string }
 
 // thing is what only one component may have.
 type thing struct {
@@ -96,9 +97,16 @@ func (c *Claims) take(claims []claim, problems field.ErrorList) field.ErrorList 
 
 func (c *Claims) checkFolder(wanted claim) *field.Error {
 	for taken, writer := range c.writers {
-		if taken.storage == wanted.writesTo.storage && foldersMeet(taken.folder, wanted.writesTo.folder) {
+		switch {
+		case taken.storage != wanted.writesTo.storage:
+		case foldersMeet(taken.folder, wanted.writesTo.folder):
 			return field.Invalid(wanted.at, wanted.value, fmt.Sprintf(
 				"%s writes to %q; give one of them another path or serverName", writer, taken.folder))
+		case taken.path == wanted.writesTo.path && livesMeet(taken.first, wanted.writesTo.first):
+			first := min(taken.first, wanted.writesTo.first)
+			return field.Invalid(wanted.at, wanted.value, fmt.Sprintf(
+				"its lives cannot be told from those of %s, which have %q, %q and so on there too; give one of them another path or serverName",
+				writer, first, serverName(first, 2)))
 		}
 	}
 	return nil
@@ -123,7 +131,7 @@ func (a *DatabaseArgs) claims(at *field.Path, name string, storage *StorageArgs,
 		object("ScheduledBackup", n.scheduledBackup(), "cluster", n.cluster, another),
 		object("ObjectStore", n.objectStore(B2), "name", name, "give one of them another name or namespace"),
 		{
-			owner: owner, at: at.Child("path"), value: n.folder(), writesTo: folderIn{storage.B2.Bucket, n.folder()},
+			owner: owner, at: at.Child("path"), value: n.folder(), writesTo: folderIn{storage.B2.Bucket, n.folder(), n.path, n.firstServer},
 		},
 	}
 }

@@ -74,6 +74,36 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 			},
 			[]string{"path", `database "authentik" writes to "auth/authentik-postgresql/authentik-postgresql"`, "another path or serverName"},
 		},
+		"a folder that a later life of the first would have": {
+			func(a *DatabaseArgs) { a.Path = "shared" }, func(ctx *pulumi.Context, storage *Storage) error {
+				_, err := NewDatabase(ctx, "second", second(func(a *DatabaseArgs) {
+					a.Storage, a.Path, a.Cluster = storage, "shared", "authentik-postgresql-3"
+				}))
+				return err
+			},
+			[]string{
+				"path", "shared/authentik-postgresql-3", `those of database "authentik"`,
+				`"authentik-postgresql", "authentik-postgresql-2" and so on`, "another path or serverName",
+			},
+		},
+		"a folder of which the first is a later life": {
+			func(a *DatabaseArgs) { a.Path, a.ServerName = "shared", "db-2" }, func(ctx *pulumi.Context, storage *Storage) error {
+				_, err := NewDatabase(ctx, "second", second(func(a *DatabaseArgs) {
+					a.Storage, a.Path, a.ServerName = storage, "shared", "db"
+				}))
+				return err
+			},
+			[]string{"path", "shared/db", `"db", "db-2" and so on`},
+		},
+		"two lives of one cluster": {
+			func(a *DatabaseArgs) { a.Path, a.ServerName = "shared", "db" }, func(ctx *pulumi.Context, storage *Storage) error {
+				_, err := NewDatabase(ctx, "second", second(func(a *DatabaseArgs) {
+					a.Storage, a.Path, a.ServerName, a.Generation = storage, "shared", "db", 2
+				}))
+				return err
+			},
+			[]string{"path", "shared/db-2", `"db", "db-2" and so on`},
+		},
 		"two storages in one namespace": {
 			nil, func(ctx *pulumi.Context, _ *Storage) error {
 				_, err := NewDatabase(ctx, "second", second(func(a *DatabaseArgs) { a.NewStorage = otherStorage() }))

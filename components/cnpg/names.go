@@ -136,6 +136,14 @@ func foldersMeet(a, b string) bool {
 	return strings.HasPrefix(a+"/", b+"/") || strings.HasPrefix(b+"/", a+"/")
 }
 
+// livesMeet tells whether lives of two clusters, by the server names of their
+// first, would have one folder in a path that they share.
+func livesMeet(a, b string) bool {
+	_, later := names{firstServer: a}.generationOf(b)
+	_, earlier := names{firstServer: b}.generationOf(a)
+	return later || earlier
+}
+
 // destinationPath is the folder in a bucket for all generations of a cluster.
 func destinationPath(bucket, path string) string {
 	if path == "" {
