@@ -59,6 +59,9 @@ type Options struct {
 	// Real has the engine use the real kubernetes plugin that Pulumi finds, in
 	// place of the stand-in. It takes a Cluster.
 	Real bool
+	// B2Keys is told of the application keys that the stand-in for B2 makes and
+	// deletes. Default: nobody is.
+	B2Keys provider.B2Keys
 	// Warn is told the warnings of that API server. Default: nobody is.
 	Warn func(warning string)
 	// Progress is shown what goes on, Pulumi's own display included.
@@ -188,7 +191,7 @@ func (s *Sandbox) passphrase() (string, error) {
 
 // attach serves the providers and the language host, and tells Pulumi where.
 func (s *Sandbox) attach(ctx context.Context) error {
-	b2, err := provider.NewB2(s.path("b2"))
+	b2, err := provider.NewB2(s.path("b2"), s.options.B2Keys)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,17 +13,44 @@ import (
 	"runtime"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 )
 
-// NewB2 returns a stand-in for the b2 provider, which Pulumi makes of its base
-// provider terraform-provider.
-func NewB2(folder string) (*Cloud, error) {
+const b2KeyType tokens.Type = "b2:index/applicationKey:ApplicationKey"
+
+// B2Keys is told which application keys exist, so that a store that stands for
+// B2 can let them in.
+type B2Keys interface {
+	// Made is a new key. Its secret half is known to nobody else.
+	Made(ctx context.Context, key B2Key) error
+	// Deleted is a key that lets nobody in any more.
+	Deleted(ctx context.Context, id string) error
+}
+
+// B2Key is an application key, and what it may do.
+type B2Key struct {
+	ID           string   `json:"applicationKeyId"`
+	Secret       string   `json:"applicationKey"`
+	Capabilities []string `json:"capabilities"`
+}
+
+// B2 stands in for the b2 provider, which Pulumi makes of its base provider
+// terraform-provider.
+type B2 struct {
+	*Cloud
+
+	keys B2Keys
+}
+
+// NewB2 returns a stand-in that keeps its resources in a folder. Nobody is told of
+// its keys when keys is nil.
+func NewB2(folder string, keys B2Keys) (*B2, error) {
 	schema, err := b2Schema()
 	if err != nil {
 		return nil, fmt.Errorf("schema of b2: %w", err)
 	}
-	return &Cloud{
+	return &B2{keys: keys, Cloud: &Cloud{
 		base:   base{version: schema.Parameterization.BaseProvider.Version},
 		name:   "b2",
 		schema: schema,
@@ -32,9 +60,36 @@ func NewB2(folder string) (*Cloud, error) {
 				made: newB2Bucket, fixed: []resource.PropertyKey{"bucketName"}, unique: true,
 			},
 			// B2 has no way to change a key.
-			"b2:index/applicationKey:ApplicationKey": {made: newB2Key},
+			b2KeyType: {made: newB2Key},
 		},
-	}, nil
+	}}, nil
+}
+
+// Create makes a resource.
+func (b *B2) Create(ctx context.Context, request plugin.CreateRequest) (plugin.CreateResponse, error) {
+	response, err := b.Cloud.Create(ctx, request)
+	if err != nil || request.Preview || request.Type != b2KeyType || b.keys == nil {
+		return response, err
+	}
+	content, err := json.Marshal(toPlain(response.Properties).object)
+	if err != nil {
+		return plugin.CreateResponse{}, err
+	}
+	var made B2Key
+	if err := json.Unmarshal(content, &made); err != nil {
+		return plugin.CreateResponse{}, err
+	}
+	return response, b.keys.Made(ctx, made)
+}
+
+// Delete deletes a resource.
+func (b *B2) Delete(ctx context.Context, request plugin.DeleteRequest) (plugin.DeleteResponse, error) {
+	if request.Type == b2KeyType && b.keys != nil {
+		if err := b.keys.Deleted(ctx, string(request.ID)); err != nil {
+			return plugin.DeleteResponse{}, err
+		}
+	}
+	return b.Cloud.Delete(ctx, request)
 }
 
 // b2Schema reads the schema that the SDK is generated from.

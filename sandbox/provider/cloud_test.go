@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -21,9 +22,9 @@ const (
 // clouds are both providers, by the package of the types above.
 func clouds(t *testing.T) map[tokens.Package]*provider.Cloud {
 	t.Helper()
-	b2, err := provider.NewB2(t.TempDir())
+	b2, err := provider.NewB2(t.TempDir(), nil)
 	require.NoError(t, err)
-	return map[tokens.Package]*provider.Cloud{"b2": b2, "minio": provider.NewMinIO(t.TempDir())}
+	return map[tokens.Package]*provider.Cloud{"b2": b2.Cloud, "minio": provider.NewMinIO(t.TempDir())}
 }
 
 func properties(values map[string]any) resource.PropertyMap {
@@ -156,4 +157,47 @@ func TestAKeyIsRandomAndSecret(t *testing.T) {
 	assert.NotEqual(t, one.ID, other.ID)
 	assert.NotEqual(t, one.Properties["applicationKey"], other.Properties["applicationKey"])
 	assert.True(t, one.Properties["applicationKey"].IsSecret())
+}
+
+// told is a store that is told of keys.
+type told struct {
+	made    []provider.B2Key
+	deleted []string
+}
+
+func (s *told) Made(_ context.Context, key provider.B2Key) error {
+	s.made = append(s.made, key)
+	return nil
+}
+
+func (s *told) Deleted(_ context.Context, id string) error {
+	s.deleted = append(s.deleted, id)
+	return nil
+}
+
+func TestAStoreIsToldOfKeys(t *testing.T) {
+	store := &told{}
+	b2, err := provider.NewB2(t.TempDir(), store)
+	require.NoError(t, err)
+	inputs := key(map[string]any{"capabilities": []any{"listFiles", "readFiles"}})
+	create := plugin.CreateRequest{Type: b2Key, Properties: properties(inputs), Preview: true}
+	_, err = b2.Create(t.Context(), create)
+	require.NoError(t, err)
+	_, err = b2.Create(t.Context(), plugin.CreateRequest{
+		Type: b2Bucket, Properties: properties(map[string]any{"bucketName": "backups", "bucketType": "allPrivate"}),
+	})
+	require.NoError(t, err)
+	assert.Empty(t, store.made, "a preview makes no key, nor does a bucket")
+
+	create.Preview = false
+	created, err := b2.Create(t.Context(), create)
+	require.NoError(t, err)
+	assert.Equal(t, []provider.B2Key{{
+		ID: string(created.ID), Secret: created.Properties["applicationKey"].SecretValue().Element.StringValue(),
+		Capabilities: []string{"listFiles", "readFiles"},
+	}}, store.made)
+
+	_, err = b2.Delete(t.Context(), plugin.DeleteRequest{Type: b2Key, ID: created.ID})
+	require.NoError(t, err)
+	assert.Equal(t, []string{string(created.ID)}, store.deleted)
 }

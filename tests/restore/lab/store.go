@@ -9,12 +9,15 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -113,28 +116,71 @@ func (s *Store) newClient(keyID, key string) (*minio.Client, error) {
 
 // Reader is the store with a new key that may only list and read its bucket.
 func (s *Store) Reader(ctx context.Context) (*Store, error) {
-	admin, err := madmin.NewWithOptions(s.address, &madmin.Options{
-		Creds: credentials.NewStaticV4(s.KeyID, s.Key, ""), Secure: s.Authority != nil, Transport: s.transport,
-	})
+	reader := &Store{Endpoint: s.Endpoint, Bucket: s.Bucket, KeyID: "reader" + randomHex(8), Key: randomHex(20)}
+	if err := s.Admit(ctx, reader.KeyID, reader.Key, "s3:ListBucket", "s3:GetObject"); err != nil {
+		return nil, err
+	}
+	var err error
+	reader.client, err = s.newClient(reader.KeyID, reader.Key)
+	return reader, err
+}
+
+// Admit lets a key in, which may do these actions with the bucket and what is in
+// it. They are called as in AWS's policies.
+func (s *Store) Admit(ctx context.Context, keyID, key string, actions ...string) error {
+	admin, err := s.admin()
+	if err != nil {
+		return err
+	}
+	policy, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
+		"Effect": "Allow", "Action": actions,
+		"Resource": []string{"arn:aws:s3:::" + s.Bucket, "arn:aws:s3:::" + s.Bucket + "/*"},
+	}}})
+	if err != nil {
+		return err
+	}
+	if err := admin.AddCannedPolicy(ctx, keyID, policy); err != nil {
+		return fmt.Errorf("make a policy for key %s: %w", keyID, err)
+	}
+	if err := admin.AddUser(ctx, keyID, key); err != nil {
+		return fmt.Errorf("make key %s: %w", keyID, err)
+	}
+	_, err = admin.AttachPolicy(ctx, madmin.PolicyAssociationReq{Policies: []string{keyID}, User: keyID})
+	if err != nil {
+		return fmt.Errorf("attach the policy of key %s: %w", keyID, err)
+	}
+	return nil
+}
+
+// Expel lets a key in no more.
+func (s *Store) Expel(ctx context.Context, keyID string) error {
+	admin, err := s.admin()
+	if err != nil {
+		return err
+	}
+	if err := admin.RemoveUser(ctx, keyID); err != nil {
+		return fmt.Errorf("remove key %s: %w", keyID, err)
+	}
+	return nil
+}
+
+// Admitted are the IDs of the keys that are let in.
+func (s *Store) Admitted(ctx context.Context) ([]string, error) {
+	admin, err := s.admin()
 	if err != nil {
 		return nil, err
 	}
-	const policy = "reader"
-	statement := fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
-		"Action": ["s3:ListBucket", "s3:GetObject"], "Resource": ["arn:aws:s3:::%[1]s", "arn:aws:s3:::%[1]s/*"]}]}`, s.Bucket)
-	if err := admin.AddCannedPolicy(ctx, policy, []byte(statement)); err != nil {
-		return nil, fmt.Errorf("make a policy for readers: %w", err)
-	}
-	reader := &Store{Endpoint: s.Endpoint, Bucket: s.Bucket, KeyID: "reader" + randomHex(8), Key: randomHex(20)}
-	if err := admin.AddUser(ctx, reader.KeyID, reader.Key); err != nil {
-		return nil, fmt.Errorf("make a reader: %w", err)
-	}
-	_, err = admin.AttachPolicy(ctx, madmin.PolicyAssociationReq{Policies: []string{policy}, User: reader.KeyID})
+	users, err := admin.ListUsers(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("let the reader read: %w", err)
+		return nil, fmt.Errorf("list the keys of %s: %w", s, err)
 	}
-	reader.client, err = s.newClient(reader.KeyID, reader.Key)
-	return reader, err
+	return slices.Sorted(maps.Keys(users)), nil
+}
+
+func (s *Store) admin() (*madmin.AdminClient, error) {
+	return madmin.NewWithOptions(s.address, &madmin.Options{
+		Creds: credentials.NewStaticV4(s.KeyID, s.Key, ""), Secure: s.Authority != nil, Transport: s.transport,
+	})
 }
 
 // certify makes an authority and the server's certificate.
