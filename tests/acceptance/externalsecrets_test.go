@@ -5,12 +5,10 @@ package acceptance
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,7 +29,6 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/bitwarden"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
 )
 
 const (
@@ -108,34 +105,13 @@ func TestExternalSecrets(t *testing.T) {
 	}
 }
 
-// newStore makes the ClusterSecretStore, as a user has it.
+// newStore makes the ClusterSecretStore.
 func (h *handOver) newStore(t *testing.T) {
 	t.Helper()
-	authority, err := pki.NewAuthority("Bitwarden")
+	service, err := h.bitwarden.Serve(t.Context(), "127.0.0.1")
 	require.NoError(t, err)
-	pair, err := authority.Issue(pki.Subject{Name: "bitwarden-sdk-server", Hosts: []string{"127.0.0.1"}})
-	require.NoError(t, err)
-	certificate, err := tls.X509KeyPair(pair.Cert, pair.Key)
-	require.NoError(t, err)
-	server := httptest.NewUnstartedServer(h.bitwarden)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	server.StartTLS()
-	t.Cleanup(server.Close)
-
-	store := kube.Object("external-secrets.io/v1", "ClusterSecretStore", "", "bitwarden-backend", map[string]any{
-		"spec": map[string]any{"provider": map[string]any{"bitwardensecretsmanager": map[string]any{
-			"bitwardenServerSDKURL": server.URL,
-			"caBundle":              base64.StdEncoding.EncodeToString(authority.Cert()),
-			"organizationID":        organization, "projectID": ownProject,
-			"auth": map[string]any{"secretRef": map[string]any{"credentials": map[string]any{
-				"name": "bitwarden-token", "namespace": keysNamespace, "key": "token",
-			}}},
-		}}},
-	})
-	token := kube.Object("v1", "Secret", keysNamespace, "bitwarden-token", map[string]any{
-		"data": map[string]any{"token": base64.StdEncoding.EncodeToString([]byte("the-token"))},
-	})
-	require.NoError(t, h.plane.Client().Apply(t.Context(), token, store))
+	t.Cleanup(service.Close)
+	require.NoError(t, h.plane.Client().Apply(t.Context(), service.Store("bitwarden-backend", ownProject, keysNamespace)...))
 }
 
 func (h *handOver) newEnvironment(t *testing.T) {

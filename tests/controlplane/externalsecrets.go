@@ -34,17 +34,23 @@ func (c *ControlPlane) StartExternalSecrets(ctx context.Context, progress io.Wri
 	if err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(source, "config", "crds", "bases", "*external-secrets.io_*.yaml"))
+	types, err := ExternalSecretsTypes(source)
 	if err != nil {
 		return err
 	}
-	if err := c.installFiles(ctx, files); err != nil {
+	if err := c.installFiles(ctx, types); err != nil {
 		return err
 	}
 	if err := c.StartExternalSecretsWebhook(ctx); err != nil {
 		return err
 	}
 	return c.StartExternalSecretsController(ctx)
+}
+
+// ExternalSecretsTypes are the files with all types of the operator, of which our
+// own tests' schemas are a few.
+func ExternalSecretsTypes(source string) ([]string, error) {
+	return filepath.Glob(filepath.Join(source, "config", "crds", "bases", "*external-secrets.io_*.yaml"))
 }
 
 // StartExternalSecretsController runs the controllers, again if they were
@@ -103,28 +109,29 @@ func (c *ControlPlane) StartExternalSecretsWebhook(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.client.Apply(ctx, c.externalSecretsWebhooks(port))
+	address := "https://" + net.JoinHostPort(loopback, strconv.Itoa(port))
+	return c.client.Apply(ctx, ExternalSecretsWebhooks(c.authority.Cert(), func(path string) map[string]any {
+		return map[string]any{"url": address + path}
+	}))
 }
 
-// externalSecretsWebhooks are those of the operator's Helm chart, which has them
-// in a template:
+// ExternalSecretsWebhooks are those of the operator's Helm chart, which has them
+// in a template. The API server reaches a path of the webhook by what at returns.
 // https://github.com/external-secrets/external-secrets/blob/v0.20.4/deploy/charts/external-secrets/templates/validatingwebhook.yaml
-func (c *ControlPlane) externalSecretsWebhooks(port int) *unstructured.Unstructured {
-	address := "https://" + net.JoinHostPort(loopback, strconv.Itoa(port))
+func ExternalSecretsWebhooks(authority []byte, at func(path string) map[string]any) *unstructured.Unstructured {
 	var hooks []any
 	for resource, kind := range map[string]string{
 		"secretstores": "secretstore", "clustersecretstores": "clustersecretstore", "externalsecrets": "externalsecret",
 	} {
+		client := at("/validate-external-secrets-io-v1-" + kind)
+		client["caBundle"] = base64.StdEncoding.EncodeToString(authority)
 		hooks = append(hooks, map[string]any{
 			"name": "validate." + kind + ".external-secrets.io",
 			"rules": []any{map[string]any{
 				"apiGroups": []any{"external-secrets.io"}, "apiVersions": []any{"v1"}, "resources": []any{resource},
 				"operations": []any{"CREATE", "UPDATE", "DELETE"},
 			}},
-			"clientConfig": map[string]any{
-				"url":      address + "/validate-external-secrets-io-v1-" + kind,
-				"caBundle": base64.StdEncoding.EncodeToString(c.authority.Cert()),
-			},
+			"clientConfig":            client,
 			"admissionReviewVersions": []any{"v1"}, "sideEffects": "None", "timeoutSeconds": int64(5),
 			"failurePolicy": "Fail",
 		})
