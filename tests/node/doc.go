@@ -1,7 +1,7 @@
 // Package node runs a real Kubernetes node on one machine: etcd, the control
 // plane, containerd, the kubelet, a CNI network and DNS, each built from its Go
-// module or taken from Debian, with the operators of CloudNativePG and of the
-// Barman Cloud plugin in pods. No image is pulled.
+// module or taken from Debian, with the operators of CloudNativePG, of the
+// Barman Cloud plugin and of External Secrets in pods. No image is pulled.
 //
 // It leaves the machine alone. All processes are in a PID, a mount and a
 // network namespace of the node's own, so that ending its first process ends

@@ -79,6 +79,9 @@ const (
 
 func (p programs) operatorImage() string { return "localhost/cloudnative-pg:" + p.operatorVersion }
 func (p programs) pluginImage() string   { return "localhost/plugin-barman-cloud:" + p.pluginVersion }
+func (p programs) externalSecretsImage() string {
+	return "localhost/external-secrets:" + p.externalSecretsVersion
+}
 func (p programs) sidecarImage() string {
 	return "localhost/plugin-barman-cloud-sidecar:" + p.pluginVersion
 }
@@ -105,6 +108,10 @@ func (p programs) images() []image {
 			programs: map[string]string{"manager": p.operator, "operator/manager_amd64": p.operator},
 		},
 		{name: p.pluginImage(), user: "10001:10001", command: []string{"/manager"}, programs: map[string]string{"manager": p.plugin}},
+		{
+			name: p.externalSecretsImage(), user: "65534:65534", command: []string{"/external-secrets"},
+			programs: map[string]string{"external-secrets": p.externalSecrets},
+		},
 		{name: p.sidecarImage(), user: "26:26", command: []string{"/manager"}, programs: map[string]string{"manager": p.plugin}},
 	}
 }

@@ -75,6 +75,7 @@ func (n *Node) start(ctx context.Context) error {
 		{"services and DNS", n.startServices},
 		{"volumes", n.makeVolumes},
 		{"operators", n.installOperators},
+		{"External Secrets", n.installExternalSecrets},
 	} {
 		limited, cancel := context.WithTimeout(ctx, readyWithin)
 		err := step.run(limited)

@@ -20,9 +20,8 @@ import (
 // operatorNamespace is where the operators' own manifests put them.
 const operatorNamespace = "cnpg-system"
 
-// installOperators installs both operators from their own manifests and waits
-// until they answer. External Secrets has only its types here: nobody makes the
-// Secrets that an ExternalSecret asks for.
+// installOperators installs the operators of CloudNativePG and of the plugin from
+// their own manifests and waits until they answer.
 func (n *Node) installOperators(ctx context.Context) error {
 	if err := n.installTypes(ctx); err != nil {
 		return err
@@ -51,19 +50,27 @@ func (n *Node) installOperators(ctx context.Context) error {
 		}
 	}
 	for _, name := range []string{"barman-cloud", "cnpg-controller-manager"} {
-		if err := n.available(ctx, name); err != nil {
+		if err := n.available(ctx, operatorNamespace, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// installTypes installs the types of all operators, of which two come to run.
+// installTypes installs the types of all operators that the schemas are of.
 func (n *Node) installTypes(ctx context.Context) error {
 	files, err := crds.Files(ctx)
 	if err != nil {
 		return err
 	}
+	if err := n.installFiles(ctx, files); err != nil {
+		return err
+	}
+	return n.client.Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
+}
+
+// installFiles applies the objects of files.
+func (n *Node) installFiles(ctx context.Context, files []string) error {
 	for _, file := range files {
 		objects, err := controlplane.ReadManifests(file)
 		if err != nil {
@@ -73,7 +80,7 @@ func (n *Node) installTypes(ctx context.Context) error {
 			return err
 		}
 	}
-	return n.client.Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
+	return nil
 }
 
 // installPluginCertificates does what cert-manager would do for the plugin. Each
@@ -131,10 +138,10 @@ func (p programs) localise(object *unstructured.Unstructured) error {
 }
 
 // available waits until a Deployment's pods are ready.
-func (n *Node) available(ctx context.Context, name string) error {
+func (n *Node) available(ctx context.Context, namespace, name string) error {
 	kind := schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
 	for {
-		deployment, err := n.client.Get(ctx, kind, operatorNamespace, name)
+		deployment, err := n.client.Get(ctx, kind, namespace, name)
 		if err == nil {
 			err = kube.Condition(deployment, "Available")
 		}

@@ -13,9 +13,9 @@ import (
 type programs struct {
 	etcd, apiServer, controllerManager, scheduler, kubelet, proxy, dns string
 
-	operator, plugin               string
-	operatorSource, pluginSource   string
-	operatorVersion, pluginVersion string
+	operator, plugin, externalSecrets                      string
+	operatorSource, pluginSource, externalSecretsSource    string
+	operatorVersion, pluginVersion, externalSecretsVersion string
 
 	root rootfs
 }
@@ -45,6 +45,10 @@ func build(ctx context.Context, progress io.Writer) (programs, error) {
 		{Tool: tools.CoreDNS(), Binary: &p.dns},
 		{Tool: tools.CloudNativePG(), Binary: &p.operator, Source: &p.operatorSource, Version: &p.operatorVersion},
 		{Tool: tools.BarmanCloudPlugin(), Binary: &p.plugin, Source: &p.pluginSource, Version: &p.pluginVersion},
+		{
+			Tool: tools.ExternalSecrets(), Binary: &p.externalSecrets, Source: &p.externalSecretsSource,
+			Version: &p.externalSecretsVersion,
+		},
 	})
 	if err != nil {
 		return programs{}, err
