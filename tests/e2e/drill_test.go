@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func (w *world) newDrill(t *testing.T, db entry, source, timeout string) *sandbo
 	}
 	drill, err := sandbox.Start(t.Context(), sandbox.Options{
 		Project: drillProject, Stack: "drill", Dir: t.TempDir(), Config: settings,
-		Binary:  filepath.Join(t.TempDir(), "drill"),
+		Binary:  filepath.Join(os.TempDir(), "e2e-drill"),
 		Cluster: w.config, Await: 10 * time.Minute, Progress: testLog{t},
 		Warn: func(warning string) { t.Errorf("the API server warns: %s", warning) },
 	})

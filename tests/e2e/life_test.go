@@ -65,6 +65,7 @@ func TestLife(t *testing.T) {
 	// What comes to life here outlives a part.
 	w.testSiteLoss(t)
 	part("nothing changes on the new site", w.requireNoChanges)
+	part("a key of its own for the new site", func(t *testing.T) { w.testKeyAfterAdoption(t, notes) })
 	part("the environment goes down", func(t *testing.T) {
 		_, err := w.box.Destroy(t.Context())
 		require.NoError(t, err)

@@ -4,10 +4,11 @@
 // engine from stack configuration, run by the real operators, backed up, lost
 // and restored.
 //
-// External Secrets does not run: the tests make the Secrets that it would. The
-// buckets are made by the tests, too; the Pulumi providers of B2, MinIO and
-// Kubernetes are the sandbox's stand-ins, of which the last one applies to the
-// real API server.
+// The key of the archive is made by the stand-in for the B2 provider, which tells
+// the store that stands for B2, and comes to the databases through External
+// Secrets and a stand-in for Bitwarden. The buckets are made by the tests; the
+// Pulumi providers of MinIO and Kubernetes are the sandbox's stand-ins, too, of
+// which the last one applies to the real API server.
 package e2e_test
 
 import (
@@ -26,8 +27,9 @@ import (
 // project is the folder with Pulumi.yaml.
 const project = "../.."
 
-// kubeconfigVariable names the kubeconfig of a cluster to test on, with both
-// operators installed, instead of a node of the tests' own.
+// kubeconfigVariable names the kubeconfig of a cluster to test on, with the
+// operators of CloudNativePG, its Barman Cloud plugin and External Secrets
+// installed, instead of a node of the tests' own.
 const kubeconfigVariable = "E2E_KUBECONFIG"
 
 func TestMain(m *testing.M) {

@@ -16,17 +16,21 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/bitwarden"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
-// world is a homelab: a cluster, a NAS, a store that stands for Backblaze B2,
+// world is a homelab: a cluster, a NAS, stand-ins for Backblaze B2 and Bitwarden,
 // and a stack configuration.
 type world struct {
 	*cluster
 
-	b2, nas *lab.Store
-	box     *sandbox.Sandbox
+	b2, nas   *lab.Store
+	bitwarden *bitwarden.Service
+	box       *sandbox.Sandbox
+	// b2Config is the key "b2" of the stack.
+	b2Config entry
 	// databases is what a user edits: the key "databases" of the stack.
 	databases []entry
 }
@@ -39,12 +43,16 @@ func (e entry) namespace() string { return e["namespace"].(string) }
 func (e entry) cluster() string   { return e.name() + "-postgresql" }
 func (e entry) spec() entry       { return e["spec"].(entry) }
 
-// newWorld makes both stores and a cluster.
+// newWorld makes both stores, Bitwarden and a cluster.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{cluster: newCluster(t)}
 	w.b2 = newStore(t, w.host, "e2e-offsite", lab.StoreOptions{Versioned: true, Encrypting: true})
 	w.nas = newNAS(t, w.host)
+	w.bitwarden = newBitwarden(t, w.host)
+	w.b2Config = entry{
+		"bucket": w.b2.Bucket, "region": "us-west-002", "endpoint": w.b2.Endpoint, "keys": []string{"e2e-first"},
+	}
 	w.useCluster(t)
 	return w
 }
@@ -69,7 +77,7 @@ func newNAS(t *testing.T, host string) *lab.Store {
 }
 
 // namespaces are those of the tests.
-func namespaces() []string { return []string{"e2e-apps", "e2e-office", "e2e-vault"} }
+func namespaces() []string { return []string{"e2e-apps", "e2e-office", bitwardenNamespace} }
 
 // deleteNamespaces leaves a cluster as the tests found it.
 func (w *world) deleteNamespaces(t *testing.T) {
@@ -77,6 +85,7 @@ func (w *world) deleteNamespaces(t *testing.T) {
 	for _, namespace := range namespaces() {
 		w.delete(t, schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, "", namespace)
 	}
+	w.delete(t, schema.GroupVersionKind{Group: "external-secrets.io", Version: "v1", Kind: "ClusterSecretStore"}, "", bitwardenStore)
 }
 
 // useCluster makes what a stack wants to find in the cluster, and begins a stack
@@ -87,13 +96,12 @@ func (w *world) useCluster(t *testing.T) {
 		require.NoError(t, w.client.Apply(t.Context(), kube.Object("v1", "Namespace", "", namespace, nil)))
 		w.putKey(t, namespace, "nas-credentials", w.nas)
 		w.putSecret(t, namespace, "nas-ca", map[string][]byte{"ca.crt": w.nas.Authority})
-		// External Secrets would make this one of what Bitwarden holds.
-		w.putKey(t, namespace, "b2-cnpg-credentials", w.b2)
 	}
+	require.NoError(t, w.client.Apply(t.Context(), w.bitwarden.Store(bitwardenStore, bitwardenProject, bitwardenNamespace)...))
 	var err error
 	w.box, err = sandbox.Start(t.Context(), sandbox.Options{
 		Project: project, Stack: "e2e", Dir: t.TempDir(), Cluster: w.config, Await: 10 * time.Minute,
-		Binary:   filepath.Join(os.TempDir(), "e2e-program"),
+		Binary: filepath.Join(os.TempDir(), "e2e-program"), B2Keys: account{w.b2},
 		Warn:     func(warning string) { t.Errorf("the API server warns: %s", warning) },
 		Progress: testLog{t},
 	})
@@ -163,7 +171,7 @@ func (w *world) remove(name string) {
 // configuration is the stack's.
 func (w *world) configuration() map[string]any {
 	return map[string]any{
-		"cnpg-backup:b2": entry{"bucket": w.b2.Bucket, "region": "us-west-002", "endpoint": w.b2.Endpoint},
+		"cnpg-backup:b2": w.b2Config,
 		"cnpg-backup:minio": entry{
 			"bucket": w.nas.Bucket, "endpoint": w.nas.Endpoint, "secret": "nas-credentials",
 			"endpointCA": entry{"name": "nas-ca", "key": "ca.crt"},
