@@ -129,6 +129,15 @@ func (w *world) stores(db entry) (archive, mirror *lab.Store) {
 // wants it to succeed and its copy to restore by itself.
 func (w *world) mirror(t *testing.T, db entry) {
 	t.Helper()
+	backups, report := w.mirrored(t, db)
+	assert.Len(t, backups, report.Mirror.Backups, "the report counts what the mirror has")
+	assert.NotEmpty(t, report.Mirror.NewestWAL)
+}
+
+// mirrored does the same and returns the base backups that the mirror has then,
+// and what the job reports before it prunes them.
+func (w *world) mirrored(t *testing.T, db entry) ([]lab.Backup, mirror.Folder) {
+	t.Helper()
 	job := w.startMirror(t, db)
 	eventually(t, w.patience, "mirror of "+db.cluster(), func(ctx context.Context) error {
 		return w.jobDone(ctx, job)
@@ -138,8 +147,7 @@ func (w *world) mirror(t *testing.T, db entry) {
 	require.NoError(t, err)
 	report, found := w.mirrorReport(t, job).Folder(db.serverName())
 	require.True(t, found, "the mirror does not report on %s", db.serverName())
-	assert.Len(t, backups, report.Mirror.Backups, "the report counts what the mirror has")
-	assert.NotEmpty(t, report.Mirror.NewestWAL)
+	return backups, report
 }
 
 // startMirror makes a Job of a database's CronJob.

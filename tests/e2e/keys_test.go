@@ -14,9 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/bitwarden"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/sandbox/provider"
 )
 
 // What the tests have at Bitwarden, and through which store they reach it. The

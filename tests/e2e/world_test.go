@@ -178,8 +178,9 @@ func (w *world) configuration() map[string]any {
 		},
 		// Debian's barman in the images is older than the plugin's.
 		"cnpg-backup:pluginVersion": "0.12.0",
-		// There is no External Secrets to wait for.
-		"cnpg-backup:bitwarden": entry{"store": "bitwarden-backend", "item": "b2-key", "handOver": false},
+		"cnpg-backup:bitwarden": entry{
+			"store": bitwardenStore, "item": b2Item, "mirrorItem": b2MirrorItem, "namespace": bitwardenNamespace,
+		},
 		"cnpg-backup:protect":   false,
 		"cnpg-backup:databases": w.databases,
 	}
