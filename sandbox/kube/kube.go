@@ -1,5 +1,4 @@
-// Package kube makes Kubernetes objects of any kind, and reads their
-// conditions.
+// Package kube makes, reads and writes Kubernetes objects of any kind.
 package kube
 
 import (

@@ -15,13 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 )
 
 const (
@@ -34,8 +33,7 @@ const (
 
 // Cluster keeps Kubernetes objects in a real API server.
 type Cluster struct {
-	client   dynamic.Interface
-	mapper   *restmapper.DeferredDiscoveryRESTMapper
+	client   *kube.Client
 	patience time.Duration
 }
 
@@ -46,19 +44,11 @@ func NewCluster(server *rest.Config, warn func(warning string), patience time.Du
 	config := rest.CopyConfig(server)
 	config.QPS = -1 // The server's own flow control is enough.
 	config.WarningHandler = warnings(warn)
-	client, err := dynamic.NewForConfig(config)
+	client, err := kube.NewClient(config, creator)
 	if err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)
 	}
-	kinds, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("discovery of the API server: %w", err)
-	}
-	return &Cluster{
-		client:   client,
-		mapper:   restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds)),
-		patience: patience,
-	}, nil
+	return &Cluster{client: client, patience: patience}, nil
 }
 
 type warnings func(warning string)
@@ -270,15 +260,11 @@ func (c *Cluster) Delete(ctx context.Context, object Object, mode Deletion) erro
 
 func (c *Cluster) resource(object Object) (dynamic.ResourceInterface, error) {
 	kind := object.GroupVersionKind()
-	mapping, err := c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
-	if meta.IsNoMatchError(err) {
-		c.mapper.Reset() // The kind may be new.
-		mapping, err = c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
-	}
+	client, err := c.client.Resource(kind, object.GetNamespace())
 	if err != nil {
 		return nil, fmt.Errorf("the API server has no kind %s of %s: %w", kind.Kind, kind.GroupVersion(), err)
 	}
-	return c.client.Resource(mapping.Resource).Namespace(object.GetNamespace()), nil
+	return client, nil
 }
 
 func dryRun(dry bool) []string {

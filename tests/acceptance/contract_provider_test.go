@@ -34,7 +34,7 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // contract is a kubernetes provider under test, as an engine talks to it.

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 )
 
 // gitOpsConfig is the configuration that docs/gitops.md asks for: what is no
@@ -57,7 +57,7 @@ func (s *suite) testGitOps(t *testing.T) {
 	heard := &warnings{}
 	config := s.plane.Admin()
 	config.WarningHandler = heard
-	client, err := controlplane.NewClient(config)
+	client, err := kube.NewClient(config, "tests")
 	require.NoError(t, err)
 	require.NoError(t, client.Apply(t.Context(), objects...))
 	assert.Empty(t, heard.texts, "admission warnings")

@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
 )
 
 // warnings collects the texts that the API server sends beside its answers.
@@ -34,7 +33,7 @@ func (s *suite) tryCreate(t *testing.T, object *unstructured.Unstructured) ([]st
 	heard := &warnings{}
 	config := s.plane.Admin()
 	config.WarningHandler = heard
-	client, err := controlplane.NewClient(config)
+	client, err := kube.NewClient(config, "tests")
 	require.NoError(t, err)
 	_, err = client.Create(t.Context(), object, true)
 	return heard.texts, err

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
 )
 
 // Service is a Server that listens, with TLS.

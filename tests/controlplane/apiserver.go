@@ -12,8 +12,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // loopback is the only address that anything here listens on, with one
@@ -55,7 +55,7 @@ func (c *ControlPlane) startAPIServer(ctx context.Context) error {
 	if c.admin, err = c.clientFor("admin", "system:masters"); err != nil {
 		return err
 	}
-	if c.client, err = NewClient(c.admin); err != nil {
+	if c.client, err = kube.NewClient(c.admin, "tests"); err != nil {
 		return err
 	}
 	discovery, err := kubernetes.NewForConfig(c.admin)

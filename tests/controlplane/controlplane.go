@@ -16,8 +16,9 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // readyWithin is how long one process may take until it answers.
@@ -30,7 +31,7 @@ type ControlPlane struct {
 	authority *pki.Authority
 	server    string
 	admin     *rest.Config
-	client    *Client
+	client    *kube.Client
 	processes []*process.Process
 }
 
@@ -85,7 +86,7 @@ func (c *ControlPlane) start(ctx context.Context, progress io.Writer) error {
 func (c *ControlPlane) Admin() *rest.Config { return rest.CopyConfig(c.admin) }
 
 // Client reads and writes objects as the administrator.
-func (c *ControlPlane) Client() *Client { return c.client }
+func (c *ControlPlane) Client() *kube.Client { return c.client }
 
 // Log returns what the named process ("cnpg", "plugin", "controllers", "apiserver",
 // "etcd")

@@ -1,18 +1,14 @@
 package controlplane
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
@@ -57,7 +53,7 @@ func (c *ControlPlane) installTypes(ctx context.Context) error {
 func (c *ControlPlane) installFiles(ctx context.Context, files []string) error {
 	var types []*unstructured.Unstructured
 	for _, file := range files {
-		objects, err := ReadManifests(file)
+		objects, err := kube.ReadManifests(file)
 		if err != nil {
 			return err
 		}
@@ -98,7 +94,7 @@ func (c *ControlPlane) established(ctx context.Context, name string) error {
 // install applies files of a module.
 func (c *ControlPlane) install(ctx context.Context, source string, files ...string) error {
 	for _, file := range files {
-		objects, err := ReadManifests(filepath.Join(source, file))
+		objects, err := kube.ReadManifests(filepath.Join(source, file))
 		if err != nil {
 			return err
 		}
@@ -107,27 +103,4 @@ func (c *ControlPlane) install(ctx context.Context, source string, files ...stri
 		}
 	}
 	return nil
-}
-
-// ReadManifests reads the objects of a YAML file.
-func ReadManifests(path string) ([]*unstructured.Unstructured, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var objects []*unstructured.Unstructured
-	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		err := decoder.Decode(&object.Object)
-		if errors.Is(err, io.EOF) {
-			return objects, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", path, err)
-		}
-		if len(object.Object) > 0 {
-			objects = append(objects, object)
-		}
-	}
 }

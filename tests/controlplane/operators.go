@@ -15,8 +15,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // operatorNamespace is where the operators' own manifests put them.
@@ -148,7 +149,7 @@ func (c *ControlPlane) answers(ctx context.Context, url string) error {
 const monitoringQueries = "cnpg-default-monitoring"
 
 func (c *ControlPlane) installMonitoring(ctx context.Context) error {
-	objects, err := ReadManifests(filepath.Join(c.programs.operatorSource, "config", "manager", "default-monitoring.yaml"))
+	objects, err := kube.ReadManifests(filepath.Join(c.programs.operatorSource, "config", "manager", "default-monitoring.yaml"))
 	if err != nil {
 		return err
 	}
@@ -162,7 +163,7 @@ func (c *ControlPlane) installMonitoring(ctx context.Context) error {
 // installWebhooks registers the operator's webhooks at an address instead of
 // the name of a Service.
 func (c *ControlPlane) installWebhooks(ctx context.Context, address string) error {
-	objects, err := ReadManifests(filepath.Join(c.programs.operatorSource, "config", "webhook", "manifests.yaml"))
+	objects, err := kube.ReadManifests(filepath.Join(c.programs.operatorSource, "config", "webhook", "manifests.yaml"))
 	if err != nil {
 		return err
 	}

@@ -25,14 +25,13 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/node"
 )
 
 // cluster is the Kubernetes cluster that the tests run on.
 type cluster struct {
 	config *rest.Config
-	client *controlplane.Client
+	client *kube.Client
 	typed  kubernetes.Interface
 	// postgresImage, copyImage and pruneImage are images that it can get; "" is
 	// the component's default.
@@ -71,7 +70,7 @@ func newCluster(t *testing.T) *cluster {
 			c.diagnose(t)
 		}
 	})
-	c.client, err = controlplane.NewClient(c.config)
+	c.client, err = kube.NewClient(c.config, "tests")
 	require.NoError(t, err)
 	c.typed, err = kubernetes.NewForConfig(c.config)
 	require.NoError(t, err)

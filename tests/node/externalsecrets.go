@@ -8,7 +8,7 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
 )
 
 // externalSecrets is the namespace of the External Secrets operator, its service

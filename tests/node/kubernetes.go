@@ -17,8 +17,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
 )
 
 // nodeName is the name of the only node.
@@ -84,7 +83,7 @@ func (n *Node) startAPIServer(ctx context.Context) error {
 	if n.admin, err = n.clientFor("admin", "system:masters"); err != nil {
 		return err
 	}
-	if n.client, err = controlplane.NewClient(n.admin); err != nil {
+	if n.client, err = kube.NewClient(n.admin, "tests"); err != nil {
 		return err
 	}
 	answers, err := kubernetes.NewForConfig(n.admin)

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 const (

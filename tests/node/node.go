@@ -12,9 +12,9 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/process"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // readyWithin is how long one of the node's parts may take until it answers.
@@ -27,7 +27,7 @@ type Node struct {
 	dir       string
 	authority *pki.Authority
 	admin     *rest.Config
-	client    *controlplane.Client
+	client    *kube.Client
 	first     *process.Process
 	processes []*process.Process
 }
@@ -92,7 +92,7 @@ func (n *Node) start(ctx context.Context) error {
 func (n *Node) Admin() *rest.Config { return rest.CopyConfig(n.admin) }
 
 // Client reads and writes objects as the administrator.
-func (n *Node) Client() *controlplane.Client { return n.client }
+func (n *Node) Client() *kube.Client { return n.client }
 
 // PostgresImage is the image of PostgreSQL that the node has.
 func (n *Node) PostgresImage() string { return "localhost/postgresql:" + n.programs.root.postgres }

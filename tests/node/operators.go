@@ -13,8 +13,7 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
 )
 
 // operatorNamespace is where the operators' own manifests put them.
@@ -33,7 +32,7 @@ func (n *Node) installOperators(ctx context.Context) error {
 		filepath.Join(n.programs.operatorSource, "releases", "cnpg-"+n.programs.operatorVersion+".yaml"),
 		filepath.Join(n.programs.pluginSource, "manifest.yaml"),
 	} {
-		objects, err := controlplane.ReadManifests(manifest)
+		objects, err := kube.ReadManifests(manifest)
 		if err != nil {
 			return err
 		}
@@ -72,7 +71,7 @@ func (n *Node) installTypes(ctx context.Context) error {
 // installFiles applies the objects of files.
 func (n *Node) installFiles(ctx context.Context, files []string) error {
 	for _, file := range files {
-		objects, err := controlplane.ReadManifests(file)
+		objects, err := kube.ReadManifests(file)
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
 )
 
 // Store is an S3 server with one bucket.

@@ -1,4 +1,4 @@
-package controlplane
+package kube
 
 import (
 	"context"
@@ -17,18 +17,17 @@ import (
 	"k8s.io/client-go/restmapper"
 )
 
-// fieldManager is whom the API server sees as the owner of what the harness
-// writes.
-const fieldManager = "controlplane"
-
 // Client reads and writes objects of any type.
 type Client struct {
+	// manager is whom the API server sees as the owner of what is written.
+	manager string
 	dynamic dynamic.Interface
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
 }
 
-// NewClient returns a client for the API server.
-func NewClient(config *rest.Config) (*Client, error) {
+// NewClient returns a client for the API server, which knows what it writes as
+// the field manager's.
+func NewClient(config *rest.Config, manager string) (*Client, error) {
 	objects, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, err
@@ -38,6 +37,7 @@ func NewClient(config *rest.Config) (*Client, error) {
 		return nil, err
 	}
 	return &Client{
+		manager: manager,
 		dynamic: objects,
 		mapper:  restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(types)),
 	}, nil
@@ -65,7 +65,7 @@ func (c *Client) Apply(ctx context.Context, objects ...*unstructured.Unstructure
 	for _, object := range objects {
 		resource, err := c.Resource(object.GroupVersionKind(), object.GetNamespace())
 		if err == nil {
-			_, err = resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+			_, err = resource.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: c.manager, Force: true})
 		}
 		if err != nil {
 			return fmt.Errorf("apply %s %s: %w", object.GetKind(), object.GetName(), err)
@@ -80,7 +80,7 @@ func (c *Client) Create(ctx context.Context, object *unstructured.Unstructured, 
 	if err != nil {
 		return nil, err
 	}
-	options := metav1.CreateOptions{FieldManager: fieldManager, FieldValidation: metav1.FieldValidationStrict}
+	options := metav1.CreateOptions{FieldManager: c.manager, FieldValidation: metav1.FieldValidationStrict}
 	if dryRun {
 		options.DryRun = []string{metav1.DryRunAll}
 	}
@@ -125,7 +125,7 @@ func (c *Client) patch(ctx context.Context, kind schema.GroupVersionKind, namesp
 	if err != nil {
 		return err
 	}
-	_, err = resource.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}, part...)
+	_, err = resource.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: c.manager}, part...)
 	return err
 }
 
