@@ -26,6 +26,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -46,6 +47,9 @@ type Options struct {
 	// Config is configuration over that of the file: values by key, with the
 	// project's name in front of the key. A nil value removes the key.
 	Config map[string]any
+	// Environment are variables for the program and the providers, "<name>=<value>",
+	// over the sandbox's own, which are credentials of nobody.
+	Environment []string
 	// Dir is where everything is kept: state, passphrase, manifests. A sandbox
 	// that is started again in the same folder goes on with them.
 	Dir string
@@ -191,13 +195,15 @@ func (s *Sandbox) passphrase() (string, error) {
 
 // attach serves the providers and the language host, and tells Pulumi where.
 func (s *Sandbox) attach(ctx context.Context) error {
+	minio := provider.NewMinIO(s.path("minio"))
 	b2, err := provider.NewB2(s.path("b2"), s.options.B2Keys)
 	if err != nil {
 		return err
 	}
+	minio.Environment, b2.Environment = s.variable, s.variable
 	services := &services{}
 	s.closers = append(s.closers, services.stop)
-	providers := services.serve(ctx, "minio", provider.Registrar(provider.NewMinIO(s.path("minio")))) +
+	providers := services.serve(ctx, "minio", provider.Registrar(minio)) +
 		"," + services.serve(ctx, "terraform-provider", provider.Registrar(b2))
 	var kubernetes []string
 	if s.options.Real {
@@ -211,7 +217,7 @@ func (s *Sandbox) attach(ctx context.Context) error {
 		providers += "," + services.serve(ctx, "kubernetes", provider.Registrar(s.Kubernetes))
 		kubernetes = []string{"PULUMI_IGNORE_AMBIENT_PLUGINS=true"}
 	}
-	host := program.NewHost(s.project.program, s.options.Binary)
+	host := program.NewHost(s.project.program, s.options.Binary, s.variables()...)
 	s.environment = append(withoutPulumi(os.Environ()),
 		"PULUMI_HOME="+s.path("home"),
 		"PULUMI_BACKEND_URL=file://"+s.path("state"),
@@ -225,6 +231,25 @@ func (s *Sandbox) attach(ctx context.Context) error {
 	)
 	s.environment = append(s.environment, kubernetes...)
 	return services.err
+}
+
+// variables are for the program and the providers. Of two with one name the last
+// counts.
+func (s *Sandbox) variables() []string {
+	return append([]string{
+		"B2_APPLICATION_KEY_ID=sandbox", "B2_APPLICATION_KEY=sandbox", "MINIO_USER=sandbox", "MINIO_PASSWORD=sandbox",
+	}, s.options.Environment...)
+}
+
+// variable looks one of them up.
+func (s *Sandbox) variable(name string) string {
+	value := ""
+	for _, variable := range s.variables() {
+		if found, ok := strings.CutPrefix(variable, name+"="); ok {
+			value = found
+		}
+	}
+	return value
 }
 
 func (s *Sandbox) kubernetes(ctx context.Context) (*provider.Kubernetes, error) {

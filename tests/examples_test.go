@@ -1,14 +1,16 @@
 package tests
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
 // TestEveryExampleDeploysCleanly includes the example that is a module of its
-// own, as a stranger's would be.
+// own, as a stranger's would be. Each gets what its README says and no more.
 func TestEveryExampleDeploysCleanly(t *testing.T) {
 	projects, err := filepath.Glob(filepath.Join(root, "examples", "*", "Pulumi.yaml"))
 	require.NoError(t, err)
@@ -21,7 +23,23 @@ func TestEveryExampleDeploysCleanly(t *testing.T) {
 			if filepath.Base(folder) != "restore-drill" {
 				config = nil
 			}
-			deploysCleanly(t, start(t, folder, "test", config))
+			deploysCleanly(t, start(t, folder, "test", config, append(nobody(), exported(t, folder)...)...))
 		})
 	}
+}
+
+// exported are the variables that an example's README has people export.
+func exported(t *testing.T, folder string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, "README.md"))
+	require.NoError(t, err)
+	var variables []string
+	for line := range strings.Lines(string(text)) {
+		if list, ok := strings.CutPrefix(line, "    export "); ok {
+			for _, assignment := range strings.Fields(list) {
+				variables = append(variables, strings.Replace(assignment, "=...", "=given", 1))
+			}
+		}
+	}
+	return variables
 }

@@ -21,20 +21,22 @@ import (
 // root is the project of the environments.
 const root = ".."
 
-// start starts a sandbox in a new folder. The repository's own programs are
-// compiled to one place for all tests, so that each is linked once.
-func start(t *testing.T, project, stack string, config map[string]any) *sandbox.Sandbox {
+// start starts a sandbox in a new folder, with environment variables over its
+// own. The repository's own programs are compiled to one place for all tests, so
+// that each is linked once.
+func start(t *testing.T, project, stack string, config map[string]any, environment ...string) *sandbox.Sandbox {
 	t.Helper()
 	binary := ""
 	if name, err := filepath.Rel(root, project); err == nil && filepath.IsLocal(name) {
 		binary = filepath.Join(root, ".sandbox", "programs", name, "program")
 	}
 	box, err := sandbox.Start(t.Context(), sandbox.Options{
-		Project: project,
-		Stack:   stack,
-		Config:  config,
-		Dir:     t.TempDir(),
-		Binary:  binary,
+		Project:     project,
+		Stack:       stack,
+		Config:      config,
+		Environment: environment,
+		Dir:         t.TempDir(),
+		Binary:      binary,
 	})
 	require.NoError(t, err)
 	t.Cleanup(box.Close)

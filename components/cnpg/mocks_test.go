@@ -119,11 +119,11 @@ func (r *recorder) index(t *testing.T, name string) int {
 	return -1
 }
 
-// names lists "<type> <name>" of everything but components.
+// names lists "<type> <name>" of everything but components and providers.
 func (r *recorder) names() []string {
 	var names []string
 	for _, candidate := range r.resources {
-		if !strings.HasPrefix(candidate.TypeToken, "cnpg-backup:") {
+		if !strings.HasPrefix(candidate.TypeToken, "cnpg-backup:") && !strings.HasPrefix(candidate.TypeToken, "pulumi:providers:") {
 			names = append(names, candidate.TypeToken+" "+candidate.Name)
 		}
 	}

@@ -256,6 +256,11 @@ type Storage struct {
 
 // NewStorage makes the two buckets and the B2 key. It fails before it registers
 // anything when an argument is wrong, with all problems in one error.
+//
+// The MinIO bucket is made at MinIO.Endpoint, by a provider of its own; a MinIO
+// provider among the options, or the parent's, is used instead. Either takes user
+// and password from the stack's configuration, minio:minioUser and
+// minio:minioPassword, or from MINIO_USER and MINIO_PASSWORD.
 func NewStorage(ctx *pulumi.Context, name string, args *StorageArgs, opts ...pulumi.ResourceOption) (*Storage, error) {
 	cluster, err := clusterOf(opts)
 	if err != nil {
@@ -277,7 +282,11 @@ func newStorage(ctx *pulumi.Context, name string, args StorageArgs, label string
 		args: args.withDefaults(), label: label, cluster: cluster, credentials: map[string]*Credentials{},
 	}
 
-	err := ctx.RegisterComponentResourceV2("cnpg-backup:index:Storage", name, pulumi.Map{
+	opts, err := withMinIO(ctx, name, storage.args.MinIO, opts)
+	if err != nil {
+		return nil, fmt.Errorf("storage %q: %w", name, err)
+	}
+	err = ctx.RegisterComponentResourceV2("cnpg-backup:index:Storage", name, pulumi.Map{
 		"b2Bucket":    pulumi.String(storage.args.B2.Bucket),
 		"b2Region":    pulumi.String(storage.args.B2.Region),
 		"minioBucket": pulumi.String(storage.args.MinIO.Bucket),

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -25,15 +26,19 @@ import (
 type Host struct {
 	pulumirpc.UnimplementedLanguageRuntimeServer
 
-	folder string
-	binary string
+	folder    string
+	binary    string
+	variables []string
 
 	mu     sync.Mutex
 	engine string
 }
 
-// NewHost returns a host that runs the binary in the program's folder.
-func NewHost(folder, binary string) *Host { return &Host{folder: folder, binary: binary} }
+// NewHost returns a host that runs the binary in the program's folder, with
+// variables over those of this process.
+func NewHost(folder, binary string, variables ...string) *Host {
+	return &Host{folder: folder, binary: binary, variables: variables}
+}
 
 // Register adds the host to a server.
 func (h *Host) Register(server *grpc.Server) { pulumirpc.RegisterLanguageRuntimeServer(server, h) }
@@ -79,7 +84,7 @@ func (h *Host) Run(ctx context.Context, request *pulumirpc.RunRequest) (*pulumir
 
 	cmd := exec.CommandContext(ctx, h.binary)
 	cmd.Dir = h.folder
-	cmd.Env = append(os.Environ(), environment...)
+	cmd.Env = slices.Concat(os.Environ(), h.variables, environment)
 	cmd.Stdout, cmd.Stderr = printed, printed
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err = cmd.Run()

@@ -55,9 +55,14 @@ func NewB2(folder string, keys B2Keys) (*B2, error) {
 		name:   "b2",
 		schema: schema,
 		folder: folder,
+		variables: map[resource.PropertyKey]string{
+			"applicationKeyId": "B2_APPLICATION_KEY_ID", "applicationKey": "B2_APPLICATION_KEY",
+		},
+		authorized: b2Authorized,
 		kinds: map[tokens.Type]kind{
 			"b2:index/bucket:Bucket": {
-				made: newB2Bucket, fixed: []resource.PropertyKey{"bucketName"}, unique: true,
+				made: newB2Bucket, fixed: []resource.PropertyKey{"bucketName"}, keep: keepB2Bucket,
+				taken: "Bucket name is already in use: %s",
 			},
 			// B2 has no way to change a key.
 			b2KeyType: {made: newB2Key},
@@ -106,7 +111,18 @@ func b2Schema() (schema, error) {
 	return read, json.Unmarshal(content, &read)
 }
 
-func newB2Bucket(inputs resource.PropertyMap) (resource.ID, resource.PropertyMap) {
+func b2Authorized(c *Cloud) error {
+	if c.setting("applicationKeyId") == "" || c.setting("applicationKey") == "" {
+		return errors.New("RuntimeError: B2 Application Key and Application Key ID must be provided")
+	}
+	return nil
+}
+
+func keepB2Bucket(resource.PropertyMap) error {
+	return errors.New("cannot delete non-empty bucket (cannot_delete_non_empty_bucket)")
+}
+
+func newB2Bucket(_ *Cloud, inputs resource.PropertyMap) (resource.ID, resource.PropertyMap) {
 	id := digest(resource.PropertyMap{"bucketName": inputs["bucketName"]})
 	return resource.ID(id), resource.PropertyMap{
 		"accountId":  resource.NewProperty("000000000000"),
@@ -117,7 +133,7 @@ func newB2Bucket(inputs resource.PropertyMap) (resource.ID, resource.PropertyMap
 	}
 }
 
-func newB2Key(resource.PropertyMap) (resource.ID, resource.PropertyMap) {
+func newB2Key(*Cloud, resource.PropertyMap) (resource.ID, resource.PropertyMap) {
 	id := "002" + random(11)
 	return resource.ID(id), resource.PropertyMap{
 		"applicationKeyId":    resource.NewProperty(id),

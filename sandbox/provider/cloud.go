@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
@@ -19,22 +21,44 @@ import (
 type Cloud struct {
 	base
 
+	// Environment is where settings are looked for that the configuration does
+	// not have. Default: nowhere.
+	Environment func(name string) string
+
 	name   string
 	schema schema
 	kinds  map[tokens.Type]kind
 	// folder has a file for each resource that exists.
 	folder string
+
+	// variables are the environment variables of settings, required those
+	// settings that a configuration has to have, and authorized tells whether
+	// the service lets in who it is configured for.
+	variables  map[resource.PropertyKey]string
+	required   map[resource.PropertyKey]string
+	authorized func(*Cloud) error
+
+	mu     sync.Mutex
+	config resource.PropertyMap
 }
 
 // kind is how the service treats resources of one type.
 type kind struct {
+	// refuse tells why the service takes no such resource. Default: it takes any.
+	refuse func(inputs resource.PropertyMap) error
 	// made returns the ID of a new resource and what the service adds to the
 	// inputs.
-	made func(inputs resource.PropertyMap) (resource.ID, resource.PropertyMap)
+	made func(c *Cloud, inputs resource.PropertyMap) (resource.ID, resource.PropertyMap)
 	// fixed are the inputs whose change needs a new resource; nil for all.
 	fixed []resource.PropertyKey
-	// unique says that the service refuses a second resource with the same ID.
-	unique bool
+	// taken is why the service refuses a second resource with the same ID.
+	// Default: no two have one ID.
+	taken string
+	// keep tells why the service does not delete a resource that has files.
+	// Default: it has none.
+	keep func(state resource.PropertyMap) error
+	// goneUnauthorized says that what may not be read is taken for gone.
+	goneUnauthorized bool
 }
 
 // Pkg is the name of the package.
@@ -49,6 +73,46 @@ func (c *Cloud) Parameterize(
 		return plugin.ParameterizeResponse{}, fmt.Errorf("the sandbox has the package %s and no other", c.name)
 	}
 	return plugin.ParameterizeResponse{Name: value.Name, Version: value.Version}, nil
+}
+
+// CheckConfig wants the settings that are required.
+func (c *Cloud) CheckConfig(_ context.Context, request plugin.CheckConfigRequest) (plugin.CheckConfigResponse, error) {
+	response := plugin.CheckConfigResponse{Properties: request.News}
+	for key, meaning := range c.required {
+		if _, given := request.News[key]; !given && c.variable(key) == "" {
+			response.Failures = append(response.Failures, plugin.CheckFailure{Reason: fmt.Sprintf(
+				"Provider is missing a required configuration key, try `pulumi config set %s:%s`: %s", c.name, key, meaning)})
+		}
+	}
+	return response, nil
+}
+
+// Configure takes the configuration.
+func (c *Cloud) Configure(_ context.Context, request plugin.ConfigureRequest) (plugin.ConfigureResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.config = withoutSecrets(request.Inputs)
+	return plugin.ConfigureResponse{}, nil
+}
+
+// setting is a setting of the configuration, or else of the environment.
+func (c *Cloud) setting(key resource.PropertyKey) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch value := c.config[key]; {
+	case value.IsString():
+		return value.StringValue()
+	case value.IsBool():
+		return strconv.FormatBool(value.BoolValue())
+	}
+	return c.variable(key)
+}
+
+func (c *Cloud) variable(key resource.PropertyKey) string {
+	if c.Environment == nil {
+		return ""
+	}
+	return c.Environment(c.variables[key])
 }
 
 // Check checks inputs against the schema.
@@ -83,10 +147,17 @@ func (c *Cloud) Create(_ context.Context, request plugin.CreateRequest) (plugin.
 		return plugin.CreateResponse{Properties: c.unknown(request.Type, request.Properties)}, nil
 	}
 	kind := c.kinds[request.Type]
-	id, properties := kind.made(request.Properties)
-	if _, err := os.Stat(c.file(request.Type, id)); err == nil && kind.unique {
-		return plugin.CreateResponse{Status: resource.StatusUnknown},
-			fmt.Errorf("%s %s: the name is taken", request.Type.Name(), id)
+	if err := c.authorized(c); err != nil {
+		return plugin.CreateResponse{Status: resource.StatusUnknown}, err
+	}
+	if kind.refuse != nil {
+		if err := kind.refuse(request.Properties); err != nil {
+			return plugin.CreateResponse{Status: resource.StatusUnknown}, err
+		}
+	}
+	id, properties := kind.made(c, request.Properties)
+	if _, err := os.Stat(c.file(request.Type, id)); err == nil && kind.taken != "" {
+		return plugin.CreateResponse{Status: resource.StatusUnknown}, fmt.Errorf(kind.taken, id)
 	}
 	state := c.state(request.Type, request.Properties, properties)
 	return plugin.CreateResponse{ID: id, Properties: state}, c.write(request.Type, id, state)
@@ -98,12 +169,21 @@ func (c *Cloud) Update(_ context.Context, request plugin.UpdateRequest) (plugin.
 	if request.Preview {
 		return plugin.UpdateResponse{Properties: state}, nil
 	}
+	if err := c.authorized(c); err != nil {
+		return plugin.UpdateResponse{Status: resource.StatusUnknown}, err
+	}
 	return plugin.UpdateResponse{Properties: state}, c.write(request.Type, request.ID, state)
 }
 
 // Read returns what Pulumi has recorded as long as the resource's file is
 // there: what is not recorded cannot be imported.
 func (c *Cloud) Read(_ context.Context, request plugin.ReadRequest) (plugin.ReadResponse, error) {
+	if err := c.authorized(c); err != nil {
+		if c.kinds[request.Type].goneUnauthorized {
+			return plugin.ReadResponse{}, nil
+		}
+		return plugin.ReadResponse{}, err
+	}
 	_, err := os.Stat(c.file(request.Type, request.ID))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -118,6 +198,18 @@ func (c *Cloud) Read(_ context.Context, request plugin.ReadRequest) (plugin.Read
 
 // Delete deletes a resource.
 func (c *Cloud) Delete(_ context.Context, request plugin.DeleteRequest) (plugin.DeleteResponse, error) {
+	if err := c.authorized(c); err != nil {
+		return plugin.DeleteResponse{Status: resource.StatusUnknown}, err
+	}
+	keep := c.kinds[request.Type].keep
+	if files, err := os.ReadDir(c.files(request.ID)); err == nil && len(files) > 0 && keep != nil {
+		if err := keep(request.Outputs); err != nil {
+			return plugin.DeleteResponse{Status: resource.StatusUnknown}, err
+		}
+		if err := os.RemoveAll(c.files(request.ID)); err != nil {
+			return plugin.DeleteResponse{Status: resource.StatusUnknown}, err
+		}
+	}
 	return plugin.DeleteResponse{}, removeFile(c.file(request.Type, request.ID))
 }
 
@@ -129,6 +221,9 @@ func (c *Cloud) Invoke(_ context.Context, request plugin.InvokeRequest) (plugin.
 	}
 	if problems := c.schema.check(request.Args, function.Inputs, nil); len(problems) > 0 {
 		return plugin.InvokeResponse{Failures: failures(problems)}, nil
+	}
+	if err := c.authorized(c); err != nil {
+		return plugin.InvokeResponse{}, err
 	}
 	found := request.Args.Copy()
 	for name, property := range function.Outputs.Properties {
@@ -170,6 +265,16 @@ func (c *Cloud) unknown(of tokens.Type, inputs resource.PropertyMap) resource.Pr
 		state[resource.PropertyKey(name)] = resource.MakeComputed(resource.NewProperty(""))
 	}
 	return c.state(of, inputs, state)
+}
+
+// Put has somebody put a file into a bucket.
+func (c *Cloud) Put(bucket resource.ID, name string) error {
+	return writeFile(filepath.Join(c.files(bucket), name), nil)
+}
+
+// files is the folder with what lies in a bucket.
+func (c *Cloud) files(bucket resource.ID) string {
+	return filepath.Join(c.folder, "files", string(bucket))
 }
 
 func (c *Cloud) file(of tokens.Type, id resource.ID) string {

@@ -24,7 +24,11 @@ func clouds(t *testing.T) map[tokens.Package]*provider.Cloud {
 	t.Helper()
 	b2, err := provider.NewB2(t.TempDir(), nil)
 	require.NoError(t, err)
-	return map[tokens.Package]*provider.Cloud{"b2": b2.Cloud, "minio": provider.NewMinIO(t.TempDir())}
+	minio := provider.NewMinIO(t.TempDir())
+	// Every setting has one.
+	b2.Environment = func(string) string { return "given" }
+	minio.Environment = b2.Environment
+	return map[tokens.Package]*provider.Cloud{"b2": b2.Cloud, "minio": minio}
 }
 
 func properties(values map[string]any) resource.PropertyMap {
@@ -125,7 +129,7 @@ func TestTheLifeOfABucket(t *testing.T) {
 	created, err := cloud.Create(t.Context(), create)
 	require.NoError(t, err, "the preview made nothing")
 	_, err = cloud.Create(t.Context(), create)
-	require.ErrorContains(t, err, "the name is taken")
+	require.ErrorContains(t, err, "already in use")
 
 	found, err := cloud.Invoke(t.Context(), plugin.InvokeRequest{
 		Tok: "b2:index/getBucket:getBucket", Args: properties(map[string]any{"bucketName": "backups"}),

@@ -3,7 +3,6 @@ package environment
 import (
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -32,8 +31,9 @@ type Database struct {
 
 // Load reads the configuration of the stack and checks all of it: settings are
 // its values as Pulumi hands them to a program, secrets the keys of those that
-// are encrypted. It returns every problem there is, a line for each.
-func Load(settings map[string]string, secrets []string) (*Config, []string) {
+// are encrypted, and variable looks an environment variable up, for the plugins'
+// credentials. It returns every problem there is, a line for each.
+func Load(settings map[string]string, secrets []string, variable func(string) string) (*Config, []string) {
 	written := map[string]any{}
 	for key, value := range settings {
 		if name, ours := strings.CutPrefix(key, namespace); ours {
@@ -52,34 +52,8 @@ func Load(settings map[string]string, secrets []string) (*Config, []string) {
 	if err := loaded.decode(fits); err != nil {
 		read.problems = append(read.problems, field.InternalError(field.NewPath(strings.TrimSuffix(namespace, ":")), err))
 	}
-	problems := slices.Concat(loaded.validate(),
-		checkMinIOPlugin(settings["minio:minioServer"], settings["minio:minioSsl"], loaded.MinIO.Endpoint))
+	problems := slices.Concat(loaded.validate(), checkPlugins(settings, variable, &loaded.StorageArgs))
 	return loaded, describe(read.with(problems), written)
-}
-
-// checkMinIOPlugin compares the settings of the MinIO plugin, which makes the
-// bucket, with the endpoint that the backups are written to. The plugin wants a
-// server without a scheme, and speaks plain HTTP unless it is told otherwise:
-// https://www.pulumi.com/registry/packages/minio/installation-configuration/
-func checkMinIOPlugin(server, ssl, endpoint string) field.ErrorList {
-	wanted, err := url.Parse(endpoint)
-	if server == "" || err != nil || wanted.Host == "" {
-		return nil // the endpoint is a problem of its own
-	}
-	at := field.NewPath("minio:minioServer")
-	if strings.Contains(server, "://") {
-		return field.ErrorList{field.Invalid(at, server,
-			fmt.Sprintf("expected host and port, without a scheme: %q", wanted.Host))}
-	}
-	if !strings.EqualFold(server, wanted.Host) {
-		return field.ErrorList{field.Invalid(at, server,
-			fmt.Sprintf("the bucket would be made on another server than minio.endpoint names: expected %q", wanted.Host))}
-	}
-	if encrypted := wanted.Scheme == "https"; encrypted != (ssl == "true") {
-		return field.ErrorList{field.Invalid(field.NewPath("minio:minioSsl"), ssl,
-			fmt.Sprintf(`minio.endpoint begins with %s: expected "%t"`, wanted.Scheme, encrypted))}
-	}
-	return nil
 }
 
 // namespace is the project's, in front of the names of its keys.

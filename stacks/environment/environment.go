@@ -6,6 +6,7 @@ package environment
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -33,7 +34,7 @@ func Run(options ...pulumi.RunOption) error {
 		return err
 	}, append(options, func(info *pulumi.RunInfo) {
 		stack = *info
-		if config, problems = Load(info.Config, info.ConfigSecretKeys); len(problems) > 0 {
+		if config, problems = Load(info.Config, info.ConfigSecretKeys, os.Getenv); len(problems) > 0 {
 			info.Stack = "" // which ends RunErr before it registers the stack
 		}
 	})...)

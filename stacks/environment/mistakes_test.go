@@ -61,7 +61,7 @@ func said(t *testing.T, file string) (byPulumi string, byProgram []string) {
 	for _, key := range stack.Config.SecureKeys() {
 		secrets = append(secrets, key.String())
 	}
-	_, problems := Load(settings, secrets)
+	_, problems := Load(settings, secrets, os.Getenv)
 	engine := &counter{}
 	err = Run(pulumi.WithMocks("cnpg-backup", "local", engine), func(info *pulumi.RunInfo) {
 		info.Config, info.ConfigSecretKeys = settings, secrets

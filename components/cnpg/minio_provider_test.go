@@ -1,0 +1,123 @@
+package cnpg
+
+import (
+	"testing"
+
+	"github.com/pulumi/pulumi-minio/sdk/go/minio"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// configured executes a program with stack configuration, all of it secret.
+func configured(t *testing.T, config map[string]string, program pulumi.RunFunc) *recorder {
+	t.Helper()
+	mocks := &recorder{}
+	require.NoError(t, pulumi.RunErr(program, pulumi.WithMocks("cnpg-backup", "test", mocks), func(info *pulumi.RunInfo) {
+		info.Config = config
+		for key := range config {
+			info.ConfigSecretKeys = append(info.ConfigSecretKeys, key)
+		}
+	}))
+	return mocks
+}
+
+func TestTheMinIOBucketIsMadeAtTheEndpoint(t *testing.T) {
+	t.Parallel()
+	for endpoint, want := range map[string]map[string]any{
+		"https://nas.example.org:9000": {"minioServer": "nas.example.org:9000", "minioSsl": true},
+		"http://192.0.2.7:9000":        {"minioServer": "192.0.2.7:9000", "minioSsl": false},
+		"https://nas.example.org":      {"minioServer": "nas.example.org", "minioSsl": true},
+	} {
+		inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+			mocks := run(t, dryRun, func(ctx *pulumi.Context) error {
+				args := storageArgs()
+				args.MinIO.Endpoint = endpoint
+				_, err := NewStorage(ctx, "homelab", args)
+				return err
+			})
+
+			provider := mocks.only(t, "homelab-minio")
+			assert.Equal(t, want, provider.Inputs.Mappable(), "user and password stay in the environment")
+			assert.Contains(t, mocks.only(t, "homelab-minio-bucket").Provider, "::homelab-minio::")
+		})
+	}
+}
+
+func TestTheMinIOProviderTakesWhatIsConfigured(t *testing.T) {
+	t.Parallel()
+	mocks := configured(t, map[string]string{
+		"minio:minioUser": "pulumi", "minio:minioPassword": "open", "minio:minioCacertFile": "nas.crt",
+		"minio:minioInsecure": "true", "minio:minioServer": "nas.example.org:9000", "minio:minioSsl": "true",
+	}, func(ctx *pulumi.Context) error {
+		_, err := NewStorage(ctx, "homelab", storageArgs())
+		return err
+	})
+
+	inputs := mocks.only(t, "homelab-minio").Inputs
+	assert.True(t, inputs["minioPassword"].IsSecret())
+	assert.True(t, inputs["minioUser"].IsSecret())
+	assert.Equal(t, "open", inputs["minioPassword"].SecretValue().Element.StringValue())
+	assert.Equal(t, "nas.crt", inputs["minioCacertFile"].SecretValue().Element.StringValue())
+	assert.True(t, inputs["minioInsecure"].BoolValue())
+	assert.NotContains(t, inputs, "minioRegion")
+}
+
+func TestAPasswordOfMinIOInClearTextIsNoneInTheState(t *testing.T) {
+	t.Parallel()
+	mocks := &recorder{}
+	require.NoError(t, pulumi.RunErr(func(ctx *pulumi.Context) error {
+		_, err := NewStorage(ctx, "homelab", storageArgs())
+		return err
+	}, pulumi.WithMocks("cnpg-backup", "test", mocks), func(info *pulumi.RunInfo) {
+		info.Config = map[string]string{"minio:minioUser": "pulumi", "minio:minioPassword": "open", "minio:minioSecretKey": "open"}
+	}))
+
+	inputs := mocks.only(t, "homelab-minio").Inputs
+	assert.True(t, inputs["minioPassword"].IsSecret())
+	assert.True(t, inputs["minioSecretKey"].IsSecret())
+	assert.Equal(t, "pulumi", inputs["minioUser"].StringValue())
+}
+
+func TestAMinIOProviderOfTheProgramIsUsed(t *testing.T) {
+	t.Parallel()
+	for name, deploy := range map[string]func(ctx *pulumi.Context, own *minio.Provider) error{
+		"a storage's": func(ctx *pulumi.Context, own *minio.Provider) error {
+			_, err := NewStorage(ctx, "homelab", storageArgs(), pulumi.Providers(own))
+			return err
+		},
+		"a database's": func(ctx *pulumi.Context, own *minio.Provider) error {
+			args := databaseArgs()
+			args.Storage, args.NewStorage = nil, storageArgs()
+			_, err := NewDatabase(ctx, "homelab", args, pulumi.Providers(own))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mocks := run(t, false, func(ctx *pulumi.Context) error {
+				own, err := minio.NewProvider(ctx, "own", &minio.ProviderArgs{MinioServer: pulumi.String("other.example.org:9000")})
+				require.NoError(t, err)
+				return deploy(ctx, own)
+			})
+
+			assert.Contains(t, mocks.only(t, "homelab-minio-bucket").Provider, "::own::")
+			for _, made := range mocks.resources {
+				assert.False(t, made.TypeToken == "pulumi:providers:minio" && made.Name != "own", "a second provider %s", made.Name)
+			}
+		})
+	}
+}
+
+func TestAnAdoptedMinIOBucketTakesNoProvider(t *testing.T) {
+	t.Parallel()
+	mocks := run(t, false, func(ctx *pulumi.Context) error {
+		args := storageArgs()
+		args.MinIO.AdoptBucket = true
+		_, err := NewStorage(ctx, "homelab", args)
+		return err
+	})
+	for _, made := range mocks.resources {
+		assert.NotEqual(t, "pulumi:providers:minio", made.TypeToken)
+	}
+}
