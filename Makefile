@@ -17,14 +17,14 @@ $(error there is no variable $(UNKNOWN); did you mean STACK=$(lastword $(subst =
 endif
 # So would a misspelt environment, or make Pulumi offer to create it.
 ENVIRONMENTS = $(patsubst stacks/Pulumi.%.yaml,%,$(wildcard stacks/Pulumi.*.yaml))
-ifneq ($(filter up preview render destroy,$(MAKECMDGOALS)),)
+ifneq ($(filter up preview render destroy doctor,$(MAKECMDGOALS)),)
 ifeq ($(filter $(STACK),$(ENVIRONMENTS)),)
 $(error there is no environment "$(STACK)"; these have a file in stacks/: $(ENVIRONMENTS))
 endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview render destroy test check fmt generate acceptance restore-test e2e bench clean clean-tools pulumi
+.PHONY: help up preview render destroy doctor test check fmt generate acceptance restore-test e2e bench clean clean-tools pulumi
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ endif
 
 render: ## Write an environment's manifests, without credentials
 	@$(SANDBOX) render $(STACK)
+
+doctor: ## Would it restore right now? Without STACK: a sample
+	@go -C doctor build -o ../.sandbox/doctor . && .sandbox/doctor -stack $(STACK)
 
 test: ## Run all tests that need nothing but Go
 	go test ./...

@@ -23,8 +23,10 @@ type Layout struct {
 	// ScheduledBackup takes base backups by Schedule, unless it is Suspended.
 	ScheduledBackup, Schedule string
 	Suspended                 bool
-	// MirrorJob is the CronJob that copies, "" without one; MirrorSchedule is when.
+	// MirrorJob is the CronJob that copies, "" without one; MirrorSchedule is when,
+	// and MirrorPeriod the longest time from one run to the next.
 	MirrorJob, MirrorSchedule string
+	MirrorPeriod              time.Duration
 	MirrorSuspended           bool
 	// MirrorSecret is the Secret with which it reads the archive.
 	MirrorSecret string
@@ -65,7 +67,7 @@ func (a *DatabaseArgs) Layout(name string, storage *StorageArgs) Layout {
 	}
 	if mirror := p.args.Mirror; !mirror.Disabled {
 		l.MirrorJob, l.MirrorSchedule, l.MirrorSuspended = mirrorName(p.cluster), mirror.Schedule, mirror.Suspend
-		l.MirrorSecret = mirror.SourceSecret
+		l.MirrorPeriod, l.MirrorSecret = longestPause("0 "+mirror.Schedule), mirror.SourceSecret
 	}
 	if p.args.Recovery != nil {
 		from := p.args.Recovery.withDefaults(p.names)

@@ -2,6 +2,7 @@ package cnpg
 
 import (
 	"testing"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
@@ -40,6 +41,7 @@ func TestLayoutIsWhatIsMade(t *testing.T) {
 			job := mocks.only(t, l.Database+"-mirror")
 			assert.Equal(t, l.MirrorJob, objectName(job))
 			assert.Equal(t, l.MirrorSchedule, spec(job)["schedule"])
+			assert.Equal(t, time.Hour, l.MirrorPeriod)
 			for _, store := range []StoreLayout{l.Archive, l.Mirror} {
 				fields, err := specFields(store.Spec)
 				require.NoError(t, err)

@@ -223,6 +223,9 @@ func (f *Folder) newest(timeline uint32) (way, error) {
 	return read, nil
 }
 
+// Has tells whether a segment is there.
+func (f *Folder) Has(name string) bool { return f.has(name, nil) }
+
 // has tells whether a segment is there, and not smaller than in the other copy.
 func (f *Folder) has(name string, other *Folder) bool {
 	object, found := f.segments[name]

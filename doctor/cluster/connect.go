@@ -1,0 +1,100 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+)
+
+// Connect reads the kubeconfig as kubectl does. Nothing is asked yet.
+func Connect(kubeContext string) (*Client, error) {
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(),
+		&clientcmd.ConfigOverrides{CurrentContext: kubeContext}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	return NewClient(config)
+}
+
+// NewClient is a client of a cluster.
+func NewClient(config *rest.Config) (*Client, error) {
+	config = rest.CopyConfig(config)
+	config.Timeout = 10 * time.Second
+	// A few dozen requests for each database, and all of them at once.
+	config.QPS, config.Burst = 100, 200
+	// Deprecations are nothing that the user of the doctor could act on.
+	config.WarningHandler = rest.NoWarnings{}
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	core := rest.CopyConfig(config)
+	core.APIPath, core.GroupVersion = "/api", &schema.GroupVersion{Version: "v1"}
+	core.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	logs, err := rest.RESTClientFor(core)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		Objects: objects,
+		Logs: func(ctx context.Context, namespace, pod, container string, lines int) (string, error) {
+			content, err := logs.Get().Namespace(namespace).Resource("pods").Name(pod).SubResource("log").
+				Param("container", container).Param("tailLines", fmt.Sprint(lines)).DoRaw(ctx)
+			return string(content), err
+		},
+	}, nil
+}
+
+// Account is the ServiceAccount that [Manifests] gives the rights to.
+const Account = "cnpg-backup-doctor"
+
+// Manifests are the rights that the doctor needs, a Role in each namespace, for
+// kubectl apply.
+func Manifests(databases []cnpg.Layout) string {
+	byNamespace := map[string][]cnpg.Layout{}
+	var namespaces []string
+	for _, l := range databases {
+		if byNamespace[l.Namespace] == nil {
+			namespaces = append(namespaces, l.Namespace)
+		}
+		byNamespace[l.Namespace] = append(byNamespace[l.Namespace], l)
+	}
+	var documents []string
+	for _, namespace := range namespaces {
+		var rules []map[string]any
+		for _, rule := range Rules(byNamespace[namespace]) {
+			written := map[string]any{"apiGroups": []string{rule.Group}, "resources": []string{rule.Resource}, "verbs": []string{rule.Verb}}
+			if rule.Names != nil {
+				written["resourceNames"] = rule.Names
+			}
+			rules = append(rules, written)
+		}
+		metadata := map[string]any{"name": Account, "namespace": namespace}
+		for _, object := range []map[string]any{
+			{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+			{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules},
+			{
+				"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+				"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": Account},
+				"subjects": []map[string]any{{"kind": "ServiceAccount", "name": Account, "namespace": namespace}},
+			},
+		} {
+			content, err := yaml.Marshal(object)
+			if err != nil {
+				panic(err) // maps of strings can always be written
+			}
+			documents = append(documents, string(content))
+		}
+	}
+	return strings.Join(documents, "---\n")
+}

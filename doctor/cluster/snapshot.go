@@ -1,0 +1,345 @@
+// Package cluster reads what a Kubernetes cluster says about the backups of a
+// database. It only reads.
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+)
+
+// Snapshot is what was there when one looked.
+type Snapshot struct {
+	// Cluster is nil when there is none.
+	Cluster          *cnpgv1.Cluster
+	Stores           map[string]*barmanv1.ObjectStore
+	ScheduledBackups []cnpgv1.ScheduledBackup
+	Backups          []cnpgv1.Backup
+	// Instances are the database's pods, Recovery those of a recovery.
+	Instances, Recovery []corev1.Pod
+	// SidecarLog is the end of what the primary's sidecar said, RecoveryLog that of
+	// the pod that restores.
+	SidecarLog, RecoveryLog string
+	// MirrorJob is nil when there is none; MirrorRuns are its Jobs, oldest first,
+	// and MirrorPods their pods.
+	MirrorJob  *batchv1.CronJob
+	MirrorRuns []batchv1.Job
+	MirrorPods []corev1.Pod
+	// ExternalSecrets are those of the B2 keys, by name.
+	ExternalSecrets map[string]*ExternalSecret
+	// Unread says what could not be read, and why.
+	Unread []string
+}
+
+// ExternalSecret is what External Secrets says of one.
+type ExternalSecret struct {
+	Ready   bool
+	Message string
+	Since   time.Time
+	// Event is the text of its last warning.
+	Event string
+}
+
+// Client reads from a cluster.
+type Client struct {
+	Objects dynamic.Interface
+	// Logs returns the last lines that a container said.
+	Logs func(ctx context.Context, namespace, pod, container string, lines int) (string, error)
+}
+
+// Rule is a right that is used.
+type Rule struct {
+	Group, Resource string
+	Verb            string
+	// Names are the only objects; nil for all.
+	Names []string
+}
+
+// Sidecar is the container beside PostgreSQL that runs barman.
+const Sidecar = "plugin-barman-cloud"
+
+// Rules are the rights that [Client.Read] and [Client.Secret] use for databases in
+// one namespace, and no others.
+func Rules(databases []cnpg.Layout) []Rule {
+	var clusters, stores, externals, jobs, secrets []string
+	for _, l := range databases {
+		clusters, jobs = append(clusters, l.Cluster), append(jobs, l.MirrorJob)
+		stores = append(stores, l.Archive.Name, l.Mirror.Name, l.RecoveryStore)
+		externals = append(externals, cnpg.B2Secret, l.MirrorSecret)
+		secrets = append(secrets, SecretNames(l)...)
+	}
+	return []Rule{
+		{"", "events", "list", nil},
+		{"", "pods", "list", nil},
+		{"", "pods/log", "get", nil},
+		{"", "secrets", "get", unique(secrets)},
+		{"barmancloud.cnpg.io", "objectstores", "get", unique(stores)},
+		{"batch", "cronjobs", "get", unique(jobs)},
+		{"batch", "jobs", "list", nil},
+		{"external-secrets.io", "externalsecrets", "get", unique(externals)},
+		{"postgresql.cnpg.io", "backups", "list", nil},
+		{"postgresql.cnpg.io", "clusters", "get", unique(clusters)},
+		{"postgresql.cnpg.io", "scheduledbackups", "list", nil},
+	}
+}
+
+// SecretNames are the Secrets with which the stores of a database are read.
+func SecretNames(l cnpg.Layout) []string {
+	var names []string
+	for _, store := range []cnpg.StoreLayout{l.Archive, l.Mirror} {
+		configuration := store.Spec.Configuration
+		names = append(names, configuration.AWS.AccessKeyIDReference.Name)
+		if configuration.EndpointCA != nil {
+			names = append(names, configuration.EndpointCA.Name)
+		}
+	}
+	return names
+}
+
+func unique(names []string) []string {
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Read looks at all that belongs to a database. An error means that the cluster
+// could not be asked at all; what is not there or may not be read is noted in the
+// snapshot.
+func (c Client) Read(ctx context.Context, l cnpg.Layout) (*Snapshot, error) {
+	s := &Snapshot{Stores: map[string]*barmanv1.ObjectStore{}, ExternalSecrets: map[string]*ExternalSecret{}}
+	r := &reader{client: c, namespace: l.Namespace, snapshot: s}
+	s.Cluster = get[cnpgv1.Cluster](ctx, r, clusters, l.Cluster)
+	if r.err != nil {
+		return nil, r.err
+	}
+	for _, name := range unique([]string{l.Archive.Name, l.Mirror.Name, l.RecoveryStore}) {
+		if store := get[barmanv1.ObjectStore](ctx, r, objectStores, name); store != nil {
+			s.Stores[name] = store
+		}
+	}
+	s.ScheduledBackups = list[cnpgv1.ScheduledBackup](ctx, r, scheduledBackups, "")
+	s.ScheduledBackups = slices.DeleteFunc(s.ScheduledBackups, func(b cnpgv1.ScheduledBackup) bool { return b.Spec.Cluster.Name != l.Cluster })
+	s.Backups = list[cnpgv1.Backup](ctx, r, backups, "")
+	s.Backups = slices.DeleteFunc(s.Backups, func(b cnpgv1.Backup) bool { return b.Spec.Cluster.Name != l.Cluster })
+	slices.SortStableFunc(s.Backups, func(a, b cnpgv1.Backup) int {
+		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
+	})
+	r.pods(ctx, l)
+	if l.MirrorJob != "" {
+		r.mirror(ctx, l)
+	}
+	for _, name := range unique([]string{cnpg.B2Secret, l.MirrorSecret}) {
+		r.externalSecret(ctx, name)
+	}
+	return s, r.err
+}
+
+// resource is a kind of object, as it is listed.
+type resource = schema.GroupVersionResource
+
+//nolint:gochecknoglobals // Go has no constant structs
+var (
+	clusters         = resource{Group: "postgresql.cnpg.io", Version: "v1", Resource: "clusters"}
+	backups          = resource{Group: "postgresql.cnpg.io", Version: "v1", Resource: "backups"}
+	scheduledBackups = resource{Group: "postgresql.cnpg.io", Version: "v1", Resource: "scheduledbackups"}
+	objectStores     = resource{Group: "barmancloud.cnpg.io", Version: "v1", Resource: "objectstores"}
+	externalSecrets  = resource{Group: "external-secrets.io", Version: "v1", Resource: "externalsecrets"}
+	cronJobs         = resource{Group: "batch", Version: "v1", Resource: "cronjobs"}
+	jobs             = resource{Group: "batch", Version: "v1", Resource: "jobs"}
+	pods             = resource{Version: "v1", Resource: "pods"}
+	events           = resource{Version: "v1", Resource: "events"}
+	secrets          = resource{Version: "v1", Resource: "secrets"}
+)
+
+// reader keeps what one look finds.
+type reader struct {
+	client    Client
+	namespace string
+	snapshot  *Snapshot
+	err       error
+}
+
+// note keeps an error: of one object in the snapshot, of the cluster as the end of
+// the look.
+func (r *reader) note(what string, err error) {
+	var status apierrors.APIStatus
+	switch {
+	case err == nil || apierrors.IsNotFound(err):
+	case errors.As(err, &status) && !apierrors.IsUnauthorized(err):
+		r.snapshot.Unread = append(r.snapshot.Unread, fmt.Sprintf("%s: %s", what, err))
+	case r.err == nil:
+		r.err = err
+	}
+}
+
+func get[T any](ctx context.Context, r *reader, of resource, name string) *T {
+	if r.err != nil {
+		return nil
+	}
+	object, err := r.client.Objects.Resource(of).Namespace(r.namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		r.note(of.Resource+" "+name, err)
+		return nil
+	}
+	converted := new(T)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, converted); err != nil {
+		r.snapshot.Unread = append(r.snapshot.Unread, fmt.Sprintf("%s %s: %s", of.Resource, name, err))
+		return nil
+	}
+	return converted
+}
+
+func list[T any](ctx context.Context, r *reader, of resource, labels string) []T {
+	var all []T
+	options := metav1.ListOptions{LabelSelector: labels, Limit: 500}
+	// As many pages as there can be of use: a mistake in a schedule makes
+	// thousands of Backups.
+	const pages = 20
+	for range pages {
+		if r.err != nil {
+			return all
+		}
+		found, err := r.client.Objects.Resource(of).Namespace(r.namespace).List(ctx, options)
+		if err != nil {
+			r.note(of.Resource, err)
+			return all
+		}
+		for i := range found.Items {
+			var converted T
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.Items[i].Object, &converted); err != nil {
+				r.snapshot.Unread = append(r.snapshot.Unread, fmt.Sprintf("%s %s: %s", of.Resource, found.Items[i].GetName(), err))
+				continue
+			}
+			all = append(all, converted)
+		}
+		if options.Continue = found.GetContinue(); options.Continue == "" {
+			break
+		}
+	}
+	return all
+}
+
+// lines is how much of a log is read.
+const lines = 400
+
+// pods reads the database's pods, and the logs of the two that say most.
+func (r *reader) pods(ctx context.Context, l cnpg.Layout) {
+	for _, pod := range list[corev1.Pod](ctx, r, pods, "cnpg.io/cluster="+l.Cluster) {
+		switch {
+		case pod.Labels["cnpg.io/podRole"] == "instance":
+			r.snapshot.Instances = append(r.snapshot.Instances, pod)
+		case strings.HasSuffix(pod.Labels["cnpg.io/jobRole"], "recovery"):
+			r.snapshot.Recovery = append(r.snapshot.Recovery, pod)
+		}
+	}
+	for _, pod := range r.snapshot.Instances {
+		if r.snapshot.Cluster != nil && pod.Name == r.snapshot.Cluster.Status.CurrentPrimary {
+			r.snapshot.SidecarLog = r.log(ctx, pod.Name, Sidecar)
+		}
+	}
+	for _, pod := range r.snapshot.Recovery {
+		if len(pod.Spec.Containers) > 0 {
+			r.snapshot.RecoveryLog = r.log(ctx, pod.Name, pod.Spec.Containers[0].Name)
+		}
+	}
+}
+
+func (r *reader) log(ctx context.Context, pod, container string) string {
+	if r.err != nil {
+		return ""
+	}
+	said, err := r.client.Logs(ctx, r.namespace, pod, container, lines)
+	r.note("the log of "+pod, err)
+	return said
+}
+
+// mirror reads the mirror's job and its runs.
+func (r *reader) mirror(ctx context.Context, l cnpg.Layout) {
+	r.snapshot.MirrorJob = get[batchv1.CronJob](ctx, r, cronJobs, l.MirrorJob)
+	runs := list[batchv1.Job](ctx, r, jobs, "")
+	for i := range runs {
+		if owner := metav1.GetControllerOf(&runs[i]); owner != nil && owner.Kind == "CronJob" && owner.Name == l.MirrorJob {
+			r.snapshot.MirrorRuns = append(r.snapshot.MirrorRuns, runs[i])
+		}
+	}
+	slices.SortStableFunc(r.snapshot.MirrorRuns, func(a, b batchv1.Job) int {
+		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
+	})
+	r.snapshot.MirrorPods = list[corev1.Pod](ctx, r, pods, "app.kubernetes.io/name=cnpg-backup-mirror,app.kubernetes.io/instance="+l.Cluster)
+}
+
+// externalSecret reads one, and why it fails: its condition does not say.
+func (r *reader) externalSecret(ctx context.Context, name string) {
+	if r.err != nil {
+		return
+	}
+	object, err := r.client.Objects.Resource(externalSecrets).Namespace(r.namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		r.note("externalsecrets "+name, err)
+		return
+	}
+	e := &ExternalSecret{}
+	r.snapshot.ExternalSecrets[name] = e
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
+	for _, one := range conditions {
+		content, err := json.Marshal(one)
+		var condition metav1.Condition
+		if err == nil {
+			err = json.Unmarshal(content, &condition)
+		}
+		if err != nil || condition.Type != "Ready" {
+			continue
+		}
+		e.Ready = condition.Status == metav1.ConditionTrue
+		e.Message, e.Since = condition.Message, condition.LastTransitionTime.UTC()
+	}
+	if e.Ready {
+		return
+	}
+	var last time.Time
+	for _, event := range list[corev1.Event](ctx, r, events, "") {
+		at := event.LastTimestamp.Time
+		if event.InvolvedObject.Kind == "ExternalSecret" && event.InvolvedObject.Name == name && event.Type == corev1.EventTypeWarning && !at.Before(last) {
+			last, e.Event = at, event.Message
+		}
+	}
+}
+
+// Secret returns a key of a Secret.
+func (c Client) Secret(ctx context.Context, namespace, name, key string) ([]byte, error) {
+	object, err := c.Objects.Resource(secrets).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var secret corev1.Secret
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &secret); err != nil {
+		return nil, err
+	}
+	value, found := secret.Data[key]
+	if !found || len(value) == 0 {
+		return nil, &SecretError{Secret: name, Problem: "has no " + key}
+	}
+	return value, nil
+}
+
+// SecretError is a Secret with which nothing can be read.
+type SecretError struct{ Secret, Problem string }
+
+func (e *SecretError) Error() string { return "the Secret " + e.Secret + " " + e.Problem }
