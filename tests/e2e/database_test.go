@@ -14,8 +14,9 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/mirror"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 // contents is what a database holds: the number of rows and a checksum of all
@@ -118,7 +119,7 @@ func (e entry) folder(server string) string {
 }
 
 // stores are the archive and the mirror of a database.
-func (w *world) stores(db entry) (archive, mirror *lab.Store) {
+func (w *world) stores(db entry) (archive, mirror *s3server.Store) {
 	if db["archive"] == "minio" {
 		return w.nas, w.b2
 	}
@@ -136,14 +137,14 @@ func (w *world) mirror(t *testing.T, db entry) {
 
 // mirrored does the same and returns the base backups that the mirror has then,
 // and what the job reports before it prunes them.
-func (w *world) mirrored(t *testing.T, db entry) ([]lab.Backup, mirror.Folder) {
+func (w *world) mirrored(t *testing.T, db entry) ([]catalogue.Backup, mirror.Folder) {
 	t.Helper()
 	job := w.startMirror(t, db)
 	eventually(t, w.patience, "mirror of "+db.cluster(), func(ctx context.Context) error {
 		return w.jobDone(ctx, job)
 	})
 	archive, mirror := w.stores(db)
-	backups, err := mirror.CheckData(t.Context(), db.folder(db.serverName()), archive)
+	backups, err := catalogue.CheckData(t.Context(), mirror, db.folder(db.serverName()), archive)
 	require.NoError(t, err)
 	report, found := w.mirrorReport(t, job).Folder(db.serverName())
 	require.True(t, found, "the mirror does not report on %s", db.serverName())

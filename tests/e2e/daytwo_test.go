@@ -5,7 +5,6 @@ package e2e_test
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 // writer writes rows until it is stopped and counts those that the database has
@@ -152,60 +152,36 @@ func (w *world) testRetention(t *testing.T, db entry) {
 		w.takeBackup(t, db.namespace(), db.cluster(), fmt.Sprintf("retention-%d", i))
 	}
 	w.mirror(t, db)
-	backups, err := archive.Backups(t.Context(), folder)
+	backups, err := catalogue.Backups(t.Context(), archive, folder)
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(backups), 3)
 	// With a window of 30 days the first is out of it, the second is the one that
 	// the window begins with.
-	for _, store := range []*lab.Store{archive, mirror} {
-		dateBack(t, store, folder, backups[0], 50)
-		dateBack(t, store, folder, backups[1], 40)
+	for _, store := range []*s3server.Store{archive, mirror} {
+		require.NoError(t, catalogue.MakeOlder(t.Context(), store, folder, backups[0].ID, 50))
+		require.NoError(t, catalogue.MakeOlder(t.Context(), store, folder, backups[1].ID, 40))
 	}
 	kept, report := w.mirrored(t, db)
 	assert.Len(t, backups, report.Mirror.Backups, "the report is of before")
 	assert.Equal(t, ids(backups[1:]), ids(kept), "the mirror's job prunes the mirror")
 	eventually(t, 7*time.Minute, "the sidecar prunes the archive", func(ctx context.Context) error {
-		left, err := archive.Backups(ctx, folder)
+		left, err := catalogue.Backups(ctx, archive, folder)
 		if err == nil && len(left) > 0 && left[0].ID == backups[0].ID {
 			err = fmt.Errorf("%s is still there", left[0].ID)
 		}
 		return err
 	})
-	left, err := archive.Backups(t.Context(), folder)
+	left, err := catalogue.Backups(t.Context(), archive, folder)
 	require.NoError(t, err)
 	assert.Equal(t, ids(backups[1:]), ids(left))
 }
 
-func ids(backups []lab.Backup) []string {
+func ids(backups []catalogue.Backup) []string {
 	ids := make([]string, 0, len(backups))
 	for _, backup := range backups {
 		ids = append(ids, backup.ID)
 	}
 	return ids
-}
-
-// dateBack makes a base backup some days older.
-func dateBack(t *testing.T, store *lab.Store, folder string, backup lab.Backup, days int) {
-	t.Helper()
-	key := folder + "/base/" + backup.ID + "/backup.info"
-	content, err := store.Read(t.Context(), key)
-	require.NoError(t, err)
-	require.NoError(t, store.Write(t.Context(), key, []byte(withOlderTimes(string(content), days))))
-}
-
-func withOlderTimes(info string, days int) string {
-	var lines []string
-	for line := range strings.Lines(info) {
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
-		if name == "begin_time" || name == "end_time" {
-			const layout = "2006-01-02 15:04:05"
-			if when, err := time.Parse(layout, value[:len(layout)]); err == nil {
-				value = when.AddDate(0, 0, -days).Format(layout) + value[len(layout):]
-			}
-		}
-		lines = append(lines, name+"="+value)
-	}
-	return strings.Join(lines, "\n") + "\n"
 }
 
 // takeBackup takes a base backup now.

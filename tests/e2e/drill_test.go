@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
 )
 
 // drillProject is the program that a user rehearses with.
@@ -61,7 +62,7 @@ func (w *world) testDrill(t *testing.T, db entry) {
 	t.Run("from a copy without the WAL that its backup begins with", func(t *testing.T) {
 		_, mirror := w.stores(db)
 		folder := db.folder(db.serverName())
-		backups, err := mirror.Backups(t.Context(), folder)
+		backups, err := catalogue.Backups(t.Context(), mirror, folder)
 		require.NoError(t, err)
 		first := backups[len(backups)-1].BeginWAL
 		key := folder + "/wals/" + first[:16] + "/" + first + ".gz"

@@ -16,7 +16,7 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/bitwarden"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 // What the tests have at Bitwarden, and through which store they reach it. The
@@ -45,7 +45,7 @@ func newBitwarden(t *testing.T, host string) *bitwarden.Service {
 
 // account is what stands for Backblaze B2: it lets the keys in that are made, and
 // no others.
-type account struct{ *lab.Store }
+type account struct{ *s3server.Store }
 
 // Made lets a key in, for what its capabilities are for. Each has its calls of
 // https://www.backblaze.com/docs/cloud-storage-s3-compatible-app-keys.

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
 )
 
 // These tests do by hand what this project does otherwise, and show why.
@@ -145,11 +146,11 @@ func (w *world) testSeedCompression(t *testing.T, ours entry) {
 	for i := range 2 {
 		w.takeBackup(t, ours.namespace(), seedCluster, fmt.Sprintf("seed-%d", i))
 	}
-	backups, err := w.b2.Backups(t.Context(), seedFolder)
+	backups, err := catalogue.Backups(t.Context(), w.b2, seedFolder)
 	require.NoError(t, err)
 	require.Len(t, backups, 2)
-	dateBack(t, w.b2, seedFolder, backups[0], 50)
-	dateBack(t, w.b2, seedFolder, backups[1], 40)
+	require.NoError(t, catalogue.MakeOlder(t.Context(), w.b2, seedFolder, backups[0].ID, 50))
+	require.NoError(t, catalogue.MakeOlder(t.Context(), w.b2, seedFolder, backups[1].ID, 40))
 }
 
 // testSeedRetention shows that the sidecar prunes nothing of the seed's: it says

@@ -17,7 +17,7 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/bitwarden"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
@@ -26,7 +26,7 @@ import (
 type world struct {
 	*cluster
 
-	b2, nas   *lab.Store
+	b2, nas   *s3server.Store
 	bitwarden *bitwarden.Service
 	box       *sandbox.Sandbox
 	// b2Config is the key "b2" of the stack.
@@ -47,7 +47,7 @@ func (e entry) spec() entry       { return e["spec"].(entry) }
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{cluster: newCluster(t)}
-	w.b2 = newStore(t, w.host, "e2e-offsite", lab.StoreOptions{Versioned: true, Encrypting: true})
+	w.b2 = newStore(t, w.host, "e2e-offsite", s3server.Options{Versioned: true, Encrypting: true})
 	w.nas = newNAS(t, w.host)
 	w.bitwarden = newBitwarden(t, w.host)
 	w.b2Config = entry{
@@ -58,22 +58,22 @@ func newWorld(t *testing.T) *world {
 }
 
 // newStore starts an S3 server that outlives nodes.
-func newStore(t *testing.T, host, bucket string, options lab.StoreOptions) *lab.Store {
+func newStore(t *testing.T, host, bucket string, options s3server.Options) *s3server.Store {
 	t.Helper()
 	var err error
 	options.Host = host
 	options.Program, err = tools.Minio().Build(t.Context(), os.Stdout)
 	require.NoError(t, err)
-	store, err := lab.NewStore(t.Context(), t.TempDir(), bucket, options)
+	store, err := s3server.New(t.Context(), t.TempDir(), bucket, options)
 	require.NoError(t, err)
 	t.Cleanup(store.Stop)
 	return store
 }
 
 // newNAS starts one that has a certificate of its owner's authority.
-func newNAS(t *testing.T, host string) *lab.Store {
+func newNAS(t *testing.T, host string) *s3server.Store {
 	t.Helper()
-	return newStore(t, host, "e2e-nas", lab.StoreOptions{TLS: true})
+	return newStore(t, host, "e2e-nas", s3server.Options{TLS: true})
 }
 
 // namespaces are those of the tests.
@@ -118,7 +118,7 @@ func (l testLog) Write(content []byte) (int, error) {
 }
 
 // putKey makes the Secret with a store's key.
-func (w *world) putKey(t *testing.T, namespace, name string, store *lab.Store) {
+func (w *world) putKey(t *testing.T, namespace, name string, store *s3server.Store) {
 	t.Helper()
 	w.putSecret(t, namespace, name, map[string][]byte{
 		"AWS_ACCESS_KEY_ID": []byte(store.KeyID), "AWS_SECRET_ACCESS_KEY": []byte(store.Key),
@@ -196,7 +196,7 @@ func (w *world) up(t *testing.T, args ...string) *sandbox.Result {
 }
 
 // stopped runs something while a store is down.
-func stopped(t *testing.T, store *lab.Store, during func()) {
+func stopped(t *testing.T, store *s3server.Store, during func()) {
 	t.Helper()
 	store.Stop()
 	defer func() { require.NoError(t, store.Start(context.WithoutCancel(t.Context()))) }()

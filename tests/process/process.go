@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// grace is how long a process may take to end after it was asked to.
-const grace = 10 * time.Second
+// grace is how long a process may take to end after it was asked to. PostgreSQL
+// archives what it has before it ends.
+const grace = 30 * time.Second
 
 // Command says what to run.
 type Command struct {
@@ -26,7 +27,7 @@ type Command struct {
 	Args []string
 	// Env is added to nothing: the process inherits no environment.
 	Env []string
-	// Dir is the folder that it runs in and that its log lies in.
+	// Dir is the folder that it runs in and that its log lies in, <Name>.log.
 	Dir string
 }
 
@@ -90,8 +91,11 @@ func (p *Process) WaitReady(ctx context.Context, ready func(context.Context) err
 }
 
 // Tail returns the last lines of the log.
-func (p *Process) Tail(lines int) string {
-	content, err := os.ReadFile(p.log)
+func (p *Process) Tail(lines int) string { return Tail(p.log, lines) }
+
+// Tail returns the last lines of a file, or why there are none.
+func Tail(file string, lines int) string {
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return err.Error()
 	}
@@ -103,19 +107,34 @@ func (p *Process) Tail(lines int) string {
 func (p *Process) Log() ([]byte, error) { return os.ReadFile(p.log) }
 
 // Stop asks the process group to end, kills it after a while and returns when
-// the process is gone. It may be called twice.
+// the process is gone. It may be called twice, and for a process that was never
+// started.
 func (p *Process) Stop() {
-	p.signal(syscall.SIGTERM)
+	if p != nil {
+		p.end(-p.PID(), syscall.SIGTERM)
+	}
+}
+
+// StopWith is Stop with a signal to the process alone, which sees to its own
+// children.
+func (p *Process) StopWith(signal syscall.Signal) {
+	if p != nil {
+		p.end(p.PID(), signal)
+	}
+}
+
+// end sends the signal, and kills what is left of the group. One that is gone
+// already is what is wanted.
+func (p *Process) end(target int, signal syscall.Signal) {
+	select {
+	case <-p.done:
+	default:
+		_ = syscall.Kill(target, signal)
+	}
 	select {
 	case <-p.done:
 	case <-time.After(grace):
 	}
-	p.signal(syscall.SIGKILL)
+	_ = syscall.Kill(-p.PID(), syscall.SIGKILL)
 	<-p.done
-}
-
-// signal reaches what the process has started too. A group that is gone
-// already is what is wanted.
-func (p *Process) signal(signal syscall.Signal) {
-	_ = syscall.Kill(-p.cmd.Process.Pid, signal)
 }

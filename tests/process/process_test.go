@@ -62,3 +62,19 @@ func TestStopEndsWhatTheProcessHasStarted(t *testing.T) {
 		return errors.Is(syscall.Kill(child, 0), syscall.ESRCH)
 	}, 5*time.Second, 50*time.Millisecond, "the child %d lives on", child)
 }
+
+func TestASignalReachesTheProcessAlone(t *testing.T) {
+	heard := filepath.Join(t.TempDir(), "heard")
+	p := shell(t, `(trap 'echo child >> `+heard+`; exit' INT; while :; do sleep 0.1; done) &
+		trap 'echo parent >> `+heard+`; exit' INT; echo ready; while :; do sleep 0.1; done`)
+	require.NoError(t, p.WaitReady(t.Context(), func(context.Context) error {
+		if p.Tail(1) != "ready" {
+			return errors.New("not yet")
+		}
+		return nil
+	}))
+	p.StopWith(syscall.SIGINT)
+	content, err := os.ReadFile(heard)
+	require.NoError(t, err)
+	assert.Equal(t, "parent\n", string(content))
+}

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 // mirrored is a world with one base backup that the mirror has.
@@ -92,7 +93,7 @@ func TestFaults(t *testing.T) {
 		return backup.ID
 	}
 
-	for name, store := range map[string]*lab.Store{"archive": w.archive, "mirror": w.mirror} {
+	for name, store := range map[string]*s3server.Store{"archive": w.archive, "mirror": w.mirror} {
 		t.Run("the "+name+" stops and starts during the copy", func(t *testing.T) {
 			newBackup(t)
 			run := w.startMirror(t)
@@ -115,7 +116,7 @@ func TestFaults(t *testing.T) {
 
 	t.Run("a WAL that a backup needs is missing in the archive", func(t *testing.T) {
 		id := newBackup(t)
-		backups, err := w.archive.Backups(t.Context(), prefix(1))
+		backups, err := catalogue.Backups(t.Context(), w.archive, prefix(1))
 		require.NoError(t, err)
 		newest := backups[len(backups)-1]
 		require.Equal(t, id, newest.ID)
@@ -182,8 +183,8 @@ func TestFaults(t *testing.T) {
 	for name, secret := range map[string]string{"archive": "b2-cnpg-credentials", "mirror": "nas-credentials"} {
 		t.Run("wrong key of the "+name, func(t *testing.T) {
 			newBackup(t)
-			wrong := map[string]*lab.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas}
-			wrong[secret] = &lab.Store{KeyID: wrong[secret].KeyID, Key: "not-the-key"}
+			wrong := map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas}
+			wrong[secret] = &s3server.Store{KeyID: wrong[secret].KeyID, Key: "not-the-key"}
 			run, err := lab.RunJob(t.Context(), w.render(t, 1).Mirror, lab.Secrets(namespace, wrong))
 			require.NoError(t, err)
 			assert.Equal(t, "copy", run.Failed)
@@ -222,7 +223,7 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-func ids(backups []lab.Backup) []string {
+func ids(backups []catalogue.Backup) []string {
 	var list []string
 	for _, backup := range backups {
 		list = append(list, backup.ID)
@@ -333,21 +334,21 @@ func TestRetention(t *testing.T) {
 		require.NoError(t, err)
 		backups = append(backups, backup.ID)
 		moments = append(moments, insertAndArchive(t, life, 500))
-		makeOlder(t, w.archive, prefix(1)+"/base/"+backup.ID+"/backup.info", age)
+		require.NoError(t, catalogue.MakeOlder(t.Context(), w.archive, prefix(1), backup.ID, age))
 	}
 	w.runMirror(t, 1)
 	require.Equal(t, backups, ids(w.requireInvariant(t, 1)))
 
 	// 30 days keep what is younger and the newest that is older.
 	require.NoError(t, life.EnforceRetention(t.Context()))
-	archived, err := w.archive.Backups(t.Context(), prefix(1))
+	archived, err := catalogue.Backups(t.Context(), w.archive, prefix(1))
 	require.NoError(t, err)
 	assert.Equal(t, backups[1:], ids(archived))
 
 	w.args.MinIO.Retention = "7d"
 	run := w.runMirror(t, 1)
 	assert.Contains(t, run.Output, `"backups":5`, "it reports before it prunes")
-	kept, err := w.mirror.CheckData(t.Context(), prefix(1), nil)
+	kept, err := catalogue.CheckData(t.Context(), w.mirror, prefix(1), nil)
 	require.NoError(t, err)
 	assert.Equal(t, backups[2:], ids(kept))
 	assertNoWALBefore(t, w.mirror, kept[0].BeginWAL)
@@ -362,22 +363,12 @@ func TestRetention(t *testing.T) {
 	w.requireRestores(t, w.folder(t, w.mirror, 1), nil, moments[len(moments)-1])
 }
 
-// makeOlder changes when a backup was taken.
-func makeOlder(t *testing.T, store *lab.Store, key string, days int) {
-	t.Helper()
-	content, err := store.Read(t.Context(), key)
-	require.NoError(t, err)
-	then := time.Now().UTC().AddDate(0, 0, -days).Format("2006-01-02 15:04:05.000000+00:00")
-	aged := regexp.MustCompile(`(?m)^(begin_time|end_time)=.*$`).ReplaceAll(content, []byte("${1}="+then))
-	require.NoError(t, store.Write(t.Context(), key, aged))
-}
-
 // targetOf restores a certain backup up to a moment.
 func targetOf(backup string, m moment) *cnpgv1.RecoveryTarget {
 	return &cnpgv1.RecoveryTarget{BackupID: backup, TargetTime: m.time}
 }
 
-func assertNoWALBefore(t *testing.T, store *lab.Store, first string) {
+func assertNoWALBefore(t *testing.T, store *s3server.Store, first string) {
 	t.Helper()
 	objects, err := store.List(t.Context(), prefix(1)+"/wals/")
 	require.NoError(t, err)

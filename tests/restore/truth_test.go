@@ -20,8 +20,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/mirror"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 // pair is a primary and a standby, and what they held.
@@ -99,7 +101,7 @@ func (p *pair) takeOver(t *testing.T) {
 }
 
 // report is what the job said of the first generation in a store.
-func (p *pair) report(t *testing.T, run lab.Run, at *lab.Store) mirror.Copy {
+func (p *pair) report(t *testing.T, run lab.Run, at *s3server.Store) mirror.Copy {
 	t.Helper()
 	message, err := mirror.Parse(run.Message)
 	require.NoError(t, err, run.Output)
@@ -161,7 +163,7 @@ func TestFailover(t *testing.T) {
 		p.insert(t, 1_000)
 		require.NoError(t, p.primary.Archived(t.Context()))
 
-		backups, err := p.archive.Backups(t.Context(), prefix(1))
+		backups, err := catalogue.Backups(t.Context(), p.archive, prefix(1))
 		require.NoError(t, err)
 		require.Len(t, backups, 2)
 		t.Logf("from %s to %s", backups[1].BeginWAL, backups[1].EndWAL)
@@ -193,7 +195,7 @@ func TestRecoveryStrays(t *testing.T) {
 	require.Less(t, live.contents.Rows, dead.contents.Rows)
 	require.NoError(t, p.primary.AwaitArchived(t.Context()), "the history of timeline 2")
 
-	restore := func(t *testing.T, at *lab.Store) (lab.Contents, []lab.Asked) {
+	restore := func(t *testing.T, at *s3server.Store) (lab.Contents, []lab.Asked) {
 		life, err := p.restore(t, p.folder(t, at, 1), nil)
 		require.NoError(t, err)
 		defer life.Stop()
@@ -221,7 +223,7 @@ func TestRecoveryStrays(t *testing.T) {
 		p.insert(t, 100)
 		require.NoError(t, p.primary.Archived(t.Context()))
 		run := p.runMirror(t, 1)
-		for _, at := range []*lab.Store{p.archive, p.mirror} {
+		for _, at := range []*s3server.Store{p.archive, p.mirror} {
 			got, asked := restore(t, at)
 			assert.Equal(t, p.moments[len(p.moments)-1].contents, got)
 			last, strayed := followed(asked)
@@ -375,7 +377,7 @@ func (p *pair) judge(t *testing.T, random *rand.Rand, story string) {
 
 // judgeEnd restores the newest base backup and all that follows it, and returns
 // the last segment that the recovery was given of its timeline.
-func (p *pair) judgeEnd(t *testing.T, at *lab.Store, from lab.Folder, said mirror.Copy, told string) string {
+func (p *pair) judgeEnd(t *testing.T, at *s3server.Store, from lab.Folder, said mirror.Copy, told string) string {
 	t.Helper()
 	life, err := p.restore(t, from, &cnpgv1.RecoveryTarget{BackupID: said.NewestBackup})
 	require.NoError(t, err, told)
@@ -385,9 +387,9 @@ func (p *pair) judgeEnd(t *testing.T, at *lab.Store, from lab.Folder, said mirro
 	last, strayed := followed(asked)
 	if strayed != "" {
 		t.Logf("the recovery strayed into %s: %v", strayed, asked)
-		backups, err := at.Backups(t.Context(), prefix(1))
+		backups, err := catalogue.Backups(t.Context(), at, prefix(1))
 		require.NoError(t, err)
-		if slices.ContainsFunc(backups, func(b lab.Backup) bool { return b.ID == said.NewestBackup && b.EndWAL == strayed }) {
+		if slices.ContainsFunc(backups, func(b catalogue.Backup) bool { return b.ID == said.NewestBackup && b.EndWAL == strayed }) {
 			last = strayed // All that the base backup needs of it was written before.
 		}
 	}
@@ -489,7 +491,7 @@ func (m moment) at() time.Time {
 
 // restoreMoment restores to a time, from the newest base backup that can. In a
 // damaged archive that may not be the one that the plugin would choose.
-func (p *pair) restoreMoment(t *testing.T, at *lab.Store, from lab.Folder, m moment) (got lab.Contents, err error) {
+func (p *pair) restoreMoment(t *testing.T, at *s3server.Store, from lab.Folder, m moment) (got lab.Contents, err error) {
 	t.Helper()
 	err = errNoBackup
 	for _, id := range p.before(t, at, m) {
@@ -506,7 +508,7 @@ func (p *pair) restoreMoment(t *testing.T, at *lab.Store, from lab.Folder, m mom
 }
 
 // restoreFromAny restores to a time from one of the base backups before it.
-func (p *pair) restoreFromAny(t *testing.T, random *rand.Rand, at *lab.Store, from lab.Folder, m moment) (lab.Contents, error) {
+func (p *pair) restoreFromAny(t *testing.T, random *rand.Rand, at *s3server.Store, from lab.Folder, m moment) (lab.Contents, error) {
 	t.Helper()
 	backups := p.before(t, at, m)
 	if len(backups) == 0 {
@@ -518,9 +520,9 @@ func (p *pair) restoreFromAny(t *testing.T, random *rand.Rand, at *lab.Store, fr
 var errNoBackup = errors.New("no base backup is so old")
 
 // before returns the base backups that ended before a moment, the newest first.
-func (p *pair) before(t *testing.T, at *lab.Store, m moment) []string {
+func (p *pair) before(t *testing.T, at *s3server.Store, m moment) []string {
 	t.Helper()
-	backups, err := at.Backups(t.Context(), prefix(1))
+	backups, err := catalogue.Backups(t.Context(), at, prefix(1))
 	require.NoError(t, err)
 	var older []string
 	for _, backup := range slices.Backward(backups) {

@@ -16,7 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 func TestMain(m *testing.M) { os.Exit(lab.Main(lab.Options{}, m.Run)) }
@@ -29,9 +31,9 @@ const (
 // world is one environment: two stores, and what the component renders for them.
 type world struct {
 	dir     string
-	b2, nas *lab.Store
+	b2, nas *s3server.Store
 	// archive is the store that the database writes to, mirror the other one.
-	archive, mirror *lab.Store
+	archive, mirror *s3server.Store
 	secrets         client.Client
 	args            cnpg.DatabaseArgs
 	// judged are the base backups of the mirror that PostgreSQL has restored.
@@ -44,15 +46,15 @@ func newWorld(t *testing.T, archive cnpg.Location, nasData string) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp(lab.Directory(), "world-")
 	require.NoError(t, err)
-	b2, err := lab.NewStore(t.Context(), mkdir(t, dir, "b2"), "homelab-cnpg-b2", lab.StoreOptions{Versioned: true, Encrypting: true})
+	b2, err := lab.NewStore(t.Context(), mkdir(t, dir, "b2"), "homelab-cnpg-b2", s3server.Options{Versioned: true, Encrypting: true})
 	require.NoError(t, err)
 	t.Cleanup(b2.Stop)
-	nas, err := lab.NewStore(t.Context(), mkdir(t, dir, "nas"), "homelab-postgres-backups", lab.StoreOptions{Data: nasData})
+	nas, err := lab.NewStore(t.Context(), mkdir(t, dir, "nas"), "homelab-postgres-backups", s3server.Options{Data: nasData})
 	require.NoError(t, err)
 	t.Cleanup(nas.Stop)
 	w := &world{
 		dir: dir, b2: b2, nas: nas, archive: b2, mirror: nas, judged: map[string]bool{},
-		secrets: lab.Secrets(namespace, map[string]*lab.Store{"b2-cnpg-credentials": b2, "nas-credentials": nas}),
+		secrets: lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": b2, "nas-credentials": nas}),
 		args: cnpg.DatabaseArgs{
 			Namespace: namespace,
 			Cluster:   cluster,
@@ -101,7 +103,7 @@ func (w *world) render(t *testing.T, generation int) *lab.Rendered {
 
 // folder is where a generation lies in one of the stores, as the Cluster's
 // recovery sources have it.
-func (w *world) folder(t *testing.T, at *lab.Store, generation int) lab.Folder {
+func (w *world) folder(t *testing.T, at *s3server.Store, generation int) lab.Folder {
 	t.Helper()
 	source := "authentik-minio-backup"
 	if at == w.b2 {
@@ -145,7 +147,7 @@ func (w *world) mirrorReadsOnly(t *testing.T) {
 	reader, err := w.archive.Reader(t.Context())
 	require.NoError(t, err)
 	require.ErrorContains(t, reader.Write(t.Context(), prefix(1)+"/intruder", nil), "Access Denied")
-	w.secrets = lab.Secrets(namespace, map[string]*lab.Store{
+	w.secrets = lab.Secrets(namespace, map[string]*s3server.Store{
 		"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas, "read-only": reader,
 	})
 	w.args.Mirror.SourceSecret = "read-only"
@@ -247,9 +249,9 @@ func (w *world) requireRestores(t *testing.T, from lab.Folder, target *cnpgv1.Re
 // requireInvariant wants that every base backup in the mirror restores by
 // itself, up to where it is consistent: it has all of its data and WAL. The
 // judge is PostgreSQL.
-func (w *world) requireInvariant(t *testing.T, generation int) []lab.Backup {
+func (w *world) requireInvariant(t *testing.T, generation int) []catalogue.Backup {
 	t.Helper()
-	backups, err := w.mirror.CheckData(t.Context(), prefix(generation), w.archive)
+	backups, err := catalogue.CheckData(t.Context(), w.mirror, prefix(generation), w.archive)
 	require.NoError(t, err, "the mirror's data")
 	immediate := true
 	for _, backup := range backups {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 const (
@@ -60,17 +61,17 @@ func run(ctx context.Context) error {
 // world is the two stores and the lines to them.
 type world struct {
 	dir           string
-	b2, nas       *lab.Store
-	farB2, farNAS *lab.Delayed
+	b2, nas       *s3server.Store
+	farB2, farNAS *s3server.Delayed
 }
 
 func newWorld(ctx context.Context) (*world, error) {
 	w := &world{dir: lab.Directory()}
 	var err error
-	if w.b2, err = w.store(ctx, "homelab-cnpg-b2", lab.StoreOptions{Versioned: true, Encrypting: true}); err != nil {
+	if w.b2, err = w.store(ctx, "homelab-cnpg-b2", s3server.Options{Versioned: true, Encrypting: true}); err != nil {
 		return nil, err
 	}
-	if w.nas, err = w.store(ctx, "homelab-postgres-backups", lab.StoreOptions{}); err != nil {
+	if w.nas, err = w.store(ctx, "homelab-postgres-backups", s3server.Options{}); err != nil {
 		return nil, err
 	}
 	if w.farB2, err = w.b2.Delay(ctx, roundTrip); err != nil {
@@ -80,7 +81,7 @@ func newWorld(ctx context.Context) (*world, error) {
 	return w, err
 }
 
-func (w *world) store(ctx context.Context, bucket string, options lab.StoreOptions) (*lab.Store, error) {
+func (w *world) store(ctx context.Context, bucket string, options s3server.Options) (*s3server.Store, error) {
 	dir := filepath.Join(w.dir, bucket)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -115,7 +116,7 @@ func (w *world) render(b2Endpoint string) (*lab.Rendered, error) {
 
 // secrets are those of the database's namespace.
 func (w *world) secrets() client.Client {
-	return lab.Secrets(namespace, map[string]*lab.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas})
+	return lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas})
 }
 
 // archive is the folder that the database writes to at an endpoint.

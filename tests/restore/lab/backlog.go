@@ -33,7 +33,7 @@ func NewBacklog(ctx context.Context, dir string, secrets client.Client, segments
 	if err := instance.start(ctx, settings); err != nil {
 		return nil, err
 	}
-	defer instance.process.stop(syscall.SIGKILL)
+	defer instance.process.StopWith(syscall.SIGKILL)
 	if err := instance.CreateTable(ctx); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/debian"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
@@ -88,7 +90,7 @@ func Main(options Options, body func() int) int {
 func Directory() string { return os.Getenv(directoryVariable) }
 
 // Log is the end of what barman and the library around it said.
-func Log() string { return tail(logFile()) }
+func Log() string { return process.Tail(logFile(), 40) }
 
 func logFile() string { return filepath.Join(Directory(), "lab.log") }
 
@@ -103,6 +105,12 @@ func logToFile() error {
 		fmt.Fprintln(file, time.Now().UTC().Format(time.StampMilli), prefix, arguments)
 	}, funcr.Options{}))
 	return nil
+}
+
+// NewStore starts an S3 server of the lab.
+func NewStore(ctx context.Context, dir, bucket string, options s3server.Options) (*s3server.Store, error) {
+	options.Program = filepath.Join(Directory(), "bin", "minio")
+	return s3server.New(ctx, dir, bucket, options)
 }
 
 // SmallDisk is a directory on a file system of its own that is easily filled.

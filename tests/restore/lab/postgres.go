@@ -12,12 +12,14 @@ import (
 	"time"
 
 	_ "github.com/lib/pq" // the driver that database/sql uses
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // Instance is one PostgreSQL server. Its directory holds data/ and run/.
 type Instance struct {
 	dir     string
-	process *server
+	process *process.Process
 	db      *sql.DB
 }
 
@@ -58,11 +60,13 @@ func (i *Instance) launch(settings map[string]string) error {
 	for name, value := range settings {
 		arguments = append(arguments, "-c", name+"="+value)
 	}
-	process, err := startServer("postgres", i.logFile(), nil, filepath.Join(postgresBin, "postgres"), arguments...)
+	var err error
+	i.process, err = process.Start(process.Command{
+		Name: "postgres", Path: filepath.Join(postgresBin, "postgres"), Args: arguments, Env: os.Environ(), Dir: i.dir,
+	})
 	if err != nil {
 		return err
 	}
-	i.process = process
 	i.db, err = sql.Open("postgres", "host="+i.run()+" user=postgres dbname=postgres sslmode=disable")
 	if err != nil {
 		return err
@@ -74,7 +78,9 @@ func (i *Instance) launch(settings map[string]string) error {
 // awaitRecovering waits until the server takes connections, as one that
 // recovers, or follows another one, or does not.
 func (i *Instance) awaitRecovering(ctx context.Context, want bool) error {
-	return i.process.await(ctx, i.logFile(), 10*time.Minute, func(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	return i.process.WaitReady(ctx, func(ctx context.Context) error {
 		var recovering bool
 		if err := i.db.QueryRowContext(ctx, "select pg_is_in_recovery()").Scan(&recovering); err != nil {
 			return err
@@ -104,7 +110,7 @@ func (i *Instance) Stop() {
 	if i.db != nil {
 		_ = i.db.Close()
 	}
-	i.process.stop(syscall.SIGINT)
+	i.process.StopWith(syscall.SIGINT)
 }
 
 // Exec runs a statement.
@@ -193,7 +199,7 @@ func (i *Instance) AwaitArchived(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d WAL files are still not archived: %w\n%s", waiting, ctx.Err(), tail(i.logFile()))
+			return fmt.Errorf("%d WAL files are still not archived: %w\n%s", waiting, ctx.Err(), i.process.Tail(40))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

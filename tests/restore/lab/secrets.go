@@ -5,11 +5,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 // Secrets stands for the Secrets of a namespace: the key of each store under
 // the name by which the ObjectStores refer to it.
-func Secrets(namespace string, stores map[string]*Store) client.Client {
+func Secrets(namespace string, stores map[string]*s3server.Store) client.Client {
 	builder := fake.NewClientBuilder()
 	for name, store := range stores {
 		builder.WithObjects(&corev1.Secret{

@@ -81,7 +81,7 @@ func (l *Life) CutOff(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the standby still receives: %w\n%s", ctx.Err(), tail(l.logFile()))
+			return fmt.Errorf("the standby still receives: %w\n%s", ctx.Err(), l.process.Tail(40))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -105,7 +105,7 @@ func (l *Life) CatchUp(ctx context.Context, primary *Life) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the standby is still before %s: %w\n%s", position, ctx.Err(), tail(l.logFile()))
+			return fmt.Errorf("the standby is still before %s: %w\n%s", position, ctx.Err(), l.process.Tail(40))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -121,7 +121,7 @@ func (l *Life) Promote(ctx context.Context) error {
 
 // Crash ends server and sidecar as a power failure would.
 func (l *Life) Crash() {
-	l.process.stop(syscall.SIGQUIT)
+	l.process.StopWith(syscall.SIGQUIT)
 	_ = l.db.Close()
 	l.stopServing()
 }

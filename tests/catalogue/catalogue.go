@@ -1,4 +1,6 @@
-package lab
+// Package catalogue reads barman's catalogue in a bucket. It is written anew and
+// not after the mirror's script or the doctor, which the tests judge by it.
+package catalogue
 
 import (
 	"context"
@@ -9,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 // Backup is a finished base backup as its backup.info describes it.
@@ -20,8 +24,8 @@ type Backup struct {
 
 // Backups reads every backup.info of a server name and returns the finished
 // backups, oldest first.
-func (s *Store) Backups(ctx context.Context, server string) ([]Backup, error) {
-	objects, err := s.List(ctx, server+"/base/")
+func Backups(ctx context.Context, store *s3server.Store, server string) ([]Backup, error) {
+	objects, err := store.List(ctx, server+"/base/")
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +34,7 @@ func (s *Store) Backups(ctx context.Context, server string) ([]Backup, error) {
 		if path.Base(object.Key) != "backup.info" {
 			continue
 		}
-		content, err := s.Read(ctx, object.Key)
+		content, err := store.Read(ctx, object.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -58,12 +62,12 @@ func (s *Store) Backups(ctx context.Context, server string) ([]Backup, error) {
 // CheckData wants that every backup.info of a server name has data, and that what
 // the original has of a backup is there in the same size. Whether its WAL is
 // there only PostgreSQL can judge.
-func (s *Store) CheckData(ctx context.Context, server string, original *Store) ([]Backup, error) {
-	backups, err := s.Backups(ctx, server)
+func CheckData(ctx context.Context, store *s3server.Store, server string, original *s3server.Store) ([]Backup, error) {
+	backups, err := Backups(ctx, store, server)
 	if err != nil {
 		return nil, err
 	}
-	objects, err := s.List(ctx, server+"/base/")
+	objects, err := store.List(ctx, server+"/base/")
 	if err != nil {
 		return nil, err
 	}
@@ -100,4 +104,35 @@ func (b Backup) hasData(server string, sizes map[string]int64) bool {
 		}
 	}
 	return false
+}
+
+// timesOf finds when a base backup was taken, in its backup.info.
+var timesOf = regexp.MustCompile(`(?m)^(begin_time|end_time)=(\d{4}-\d{2}-\d{2})`)
+
+// MakeOlder changes a base backup to one that was taken days earlier.
+func MakeOlder(ctx context.Context, store *s3server.Store, server, backup string, days int) error {
+	key := server + "/base/" + backup + "/backup.info"
+	info, err := store.Read(ctx, key)
+	if err != nil {
+		return err
+	}
+	aged, err := older(string(info), days)
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	return store.Write(ctx, key, []byte(aged))
+}
+
+func older(info string, days int) (string, error) {
+	var problems []error
+	aged := timesOf.ReplaceAllStringFunc(info, func(line string) string {
+		name, date, _ := strings.Cut(line, "=")
+		taken, err := time.Parse(time.DateOnly, date)
+		problems = append(problems, err)
+		return name + "=" + taken.AddDate(0, 0, -days).Format(time.DateOnly)
+	})
+	if len(problems) != 2 {
+		problems = append(problems, fmt.Errorf("it does not say when it was taken:\n%s", info))
+	}
+	return aged, errors.Join(problems...)
 }

@@ -1,4 +1,5 @@
-package lab
+// Package s3server runs MinIO in place of Backblaze B2 and of the NAS.
+package s3server
 
 import (
 	"bytes"
@@ -26,6 +27,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // Store is an S3 server with one bucket.
@@ -39,29 +41,30 @@ type Store struct {
 	Authority []byte
 
 	dir, data, address, kms, program string
-	process                          *server
+	process                          *process.Process
 	transport                        *http.Transport
 	client                           *minio.Client
 }
 
-// StoreOptions says how a store differs from a plain one.
-type StoreOptions struct {
+// Options says how a store differs from a plain one.
+type Options struct {
 	// Versioned keeps what is deleted or overwritten, as B2 does.
 	Versioned bool
 	// Encrypting can encrypt, as B2 can.
 	Encrypting bool
 	// TLS gives it a certificate of an authority of its own, as a NAS may have.
 	TLS bool
-	// Data is the directory to keep objects in. Default: one in the lab's.
+	// Data is the directory to keep objects in. Default: dir/data.
 	Data string
 	// Host is the address to listen on. Default: loopback.
 	Host string
-	// Program is MinIO's file. Default: the lab's.
+	// Program is MinIO's file. Required.
 	Program string
 }
 
-// NewStore starts an S3 server on a free port of loopback and makes its bucket.
-func NewStore(ctx context.Context, dir, bucket string, options StoreOptions) (*Store, error) {
+// New starts an S3 server on a free port and makes its bucket. What it keeps is in
+// dir.
+func New(ctx context.Context, dir, bucket string, options Options) (*Store, error) {
 	address, err := freeAddress(ctx, cmp.Or(options.Host, "127.0.0.1"))
 	if err != nil {
 		return nil, err
@@ -70,7 +73,7 @@ func NewStore(ctx context.Context, dir, bucket string, options StoreOptions) (*S
 		Endpoint: "http://" + address, Bucket: bucket,
 		KeyID: "key" + randomHex(8), Key: randomHex(20),
 		dir: dir, data: options.Data, address: address,
-		program: cmp.Or(options.Program, filepath.Join(Directory(), "bin", "minio")),
+		program: options.Program,
 	}
 	if s.data == "" {
 		s.data = filepath.Join(dir, "data")
@@ -234,36 +237,40 @@ func randomHex(size int) string {
 
 // Start starts the server, or starts it again, and waits until it answers.
 func (s *Store) Start(ctx context.Context) error {
-	logFile := filepath.Join(s.dir, "minio.log")
-	environment := []string{
-		"MINIO_ROOT_USER=" + s.KeyID, "MINIO_ROOT_PASSWORD=" + s.Key, "MINIO_BROWSER=off", s.kms,
-	}
-	process, err := startServer("minio", logFile, environment, s.program,
-		"server", "--quiet", "--certs-dir", s.certificates(), "--address", s.address, s.data)
+	var err error
+	s.process, err = process.Start(process.Command{
+		Name: "minio", Path: s.program, Dir: s.dir,
+		Args: []string{"server", "--quiet", "--certs-dir", s.certificates(), "--address", s.address, s.data},
+		Env: append(os.Environ(),
+			"MINIO_ROOT_USER="+s.KeyID, "MINIO_ROOT_PASSWORD="+s.Key, "MINIO_BROWSER=off", s.kms),
+	})
 	if err != nil {
 		return err
 	}
-	s.process = process
-	return process.await(ctx, logFile, 30*time.Second, func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+"/minio/health/ready", nil)
-		if err != nil {
-			return err
-		}
-		response, err := (&http.Client{Transport: s.transport}).Do(request)
-		if err != nil {
-			return err
-		}
-		_ = response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("answers %s", response.Status)
-		}
-		return nil
-	})
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return s.process.WaitReady(ctx, s.answers)
+}
+
+func (s *Store) answers(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+"/minio/health/ready", nil)
+	if err != nil {
+		return err
+	}
+	response, err := (&http.Client{Transport: s.transport}).Do(request)
+	if err != nil {
+		return err
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("answers %s", response.Status)
+	}
+	return nil
 }
 
 // Stop kills the server, as a power failure would.
 func (s *Store) Stop() {
-	s.process.stop(syscall.SIGKILL)
+	s.process.StopWith(syscall.SIGKILL)
 }
 
 // Object is one object of the bucket.

@@ -1,4 +1,4 @@
-package lab
+package s3server
 
 import (
 	"context"
