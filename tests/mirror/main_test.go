@@ -3,6 +3,7 @@
 package mirror_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -77,14 +80,14 @@ type ended struct {
 	output string
 }
 
-// run runs the script as the job's container does.
-func (j *job) run(t *testing.T) ended {
+// command is the script as the job's container runs it, and its termination log.
+func (j *job) command(ctx context.Context, t *testing.T) (cmd *exec.Cmd, log string) {
 	t.Helper()
 	script, err := os.ReadFile("../../components/cnpg/mirror.sh")
 	require.NoError(t, err)
-	log := filepath.Join(t.TempDir(), "termination-log")
+	log = filepath.Join(t.TempDir(), "termination-log")
 	require.NoError(t, os.WriteFile(log, nil, 0o600))
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", string(script))
+	cmd = exec.CommandContext(ctx, "sh", "-c", string(script))
 	cmd.Env = []string{
 		"PATH=" + filepath.Dir(rclone) + ":" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "RCLONE_CONFIG=/notfound",
 		"TERMINATION_LOG=" + log, "ARCHIVE=" + j.archive, "MIRROR=" + j.mirror, "FIRST_SERVER=db",
@@ -93,9 +96,16 @@ func (j *job) run(t *testing.T) ended {
 	for name, value := range j.env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
+	return cmd, log
+}
+
+// run runs the script to its end.
+func (j *job) run(t *testing.T) ended {
+	t.Helper()
+	cmd, log := j.command(t.Context(), t)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	err = cmd.Run()
+	err := cmd.Run()
 	result := ended{well: err == nil, output: output.String()}
 	content, err := os.ReadFile(log)
 	require.NoError(t, err)
@@ -103,6 +113,34 @@ func (j *job) run(t *testing.T) ended {
 	require.NoError(t, err, result.output)
 	require.Equal(t, result.well, result.OK, result.output)
 	return result
+}
+
+// runAndKill kills all of the script's processes some time after it has said
+// something. It returns how long the script ran from then on, and whether it was
+// killed.
+func (j *job) runAndKill(t *testing.T, said string, after time.Duration) (took time.Duration, killed bool) {
+	t.Helper()
+	ctx, kill := context.WithCancel(t.Context())
+	defer kill()
+	cmd, _ := j.command(ctx, t)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	output, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var since time.Time
+	for lines := bufio.NewScanner(output); lines.Scan(); {
+		if strings.Contains(lines.Text(), said) {
+			since = time.Now()
+			defer time.AfterFunc(after, kill).Stop()
+		}
+	}
+	err = cmd.Wait()
+	require.NotZero(t, since, "it never said %q", said)
+	if ctx.Err() == nil {
+		require.NoError(t, err)
+	}
+	return time.Since(since), ctx.Err() != nil && err != nil
 }
 
 // codes are the codes of what the run found, those that fail it with "!".

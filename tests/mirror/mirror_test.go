@@ -1,6 +1,8 @@
 package mirror_test
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -354,6 +356,48 @@ func TestUnpublished(t *testing.T) {
 	assert.False(t, mirror.has(dead+"/16384.tar.gz"))
 	assert.True(t, mirror.has(young+"/data.tar.gz"))
 	assert.True(t, mirror.has(late+"/data.tar.gz"))
+}
+
+// TestCleaningIsKilled kills the job while it deletes what can never be
+// published, again and again. Nothing else is ever touched, and the next run goes
+// on with the rest.
+func TestCleaningIsKilled(t *testing.T) {
+	t.Parallel()
+	const kills, objects = 5, 1_000
+	j, _, mirror := healthy(t)
+	require.True(t, j.run(t).well)
+	mirror.write(t, "base/"+ago(20*day).UTC().Format("20060102T150405")+"/data.tar.gz", "young", ago(20*day))
+	mirror.write(t, "base/20200102T000000/data.tar.gz", "late", ago(0))
+	kept := mirror.objects(t)
+	dead := func() int {
+		left := mirror.objects(t)
+		for name, content := range kept {
+			require.Equal(t, content, left[name], "%s is not dead", name)
+		}
+		return len(left) - len(kept)
+	}
+	// took is how long the last cleaning took that came to its end.
+	var took time.Duration = time.Hour
+	for midway, runs := 0, 0; midway < kills; runs++ {
+		require.Less(t, runs, 10*kills, "only %d cleanings were killed midway", midway)
+		if dead() == 0 {
+			for i := range objects {
+				mirror.write(t, fmt.Sprintf("base/2020010%dT000000/data_%04d.tar.gz", 3+i%3, i), "dead", ago(40*day))
+			}
+		}
+		before := dead()
+		all, killed := j.runAndKill(t, "deleting ", time.Duration(rand.Int64N(int64(took))))
+		switch left := dead(); {
+		case !killed:
+			require.Zero(t, left)
+			took = all
+		case 0 < left && left < before:
+			midway++
+			t.Logf("kill %d: %d of %d left", midway, left, before)
+		}
+	}
+	require.True(t, j.run(t).well)
+	assert.Zero(t, dead())
 }
 
 // TestAborted ends before it has looked at anything.
