@@ -37,12 +37,14 @@ type pair struct {
 	servers       int
 }
 
-// newPair starts both. What they store is not compressed: this is about names.
+// newPair starts both. What they store is not compressed, and no file is fetched
+// ahead: this is about names.
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	w := newWorld(t, cnpg.B2, "")
 	for _, options := range []*cnpg.StoreOptions{&w.args.B2, &w.args.MinIO} {
 		options.Data.Compression = "none"
+		options.WAL.MaxParallel = 1
 	}
 	p := &pair{world: w, whole: t, primary: w.begin(t)}
 	p.follow(t)
@@ -98,19 +100,6 @@ func (p *pair) takeOver(t *testing.T) {
 	now := remember(t, p.primary)
 	p.moments = slices.DeleteFunc(p.moments, func(m moment) bool { return m.contents.Rows > now.contents.Rows })
 	p.moments, p.ever = append(p.moments, now), append(p.ever, now)
-}
-
-// report is what the job said of the first generation in a store.
-func (p *pair) report(t *testing.T, run lab.Run, at *s3server.Store) mirror.Copy {
-	t.Helper()
-	message, err := mirror.Parse(run.Message)
-	require.NoError(t, err, run.Output)
-	folder, found := message.Folder(cluster)
-	require.True(t, found, run.Output)
-	if at == p.archive {
-		return folder.Archive
-	}
-	return folder.Mirror
 }
 
 // TestFailover has base backups of a standby on which a failover falls. Both
@@ -211,13 +200,13 @@ func TestRecoveryStrays(t *testing.T) {
 		last, strayed := followed(asked)
 		require.NotEmpty(t, strayed)
 		assert.Contains(t, asked, lab.Asked{Name: "00000002" + strayed[8:]}, "the file that is missing")
-		assert.Equal(t, last, p.report(t, run, p.archive).NewestWAL)
+		assert.Equal(t, last, p.said(t, run, p.archive).NewestWAL)
 		assert.Less(t, last[8:], strayed[8:])
 
 		_, asked = restore(t, p.mirror)
 		last, strayed = followed(asked)
 		assert.Empty(t, strayed, "the mirror does not know of the new timeline yet")
-		assert.Equal(t, last, p.report(t, run, p.mirror).NewestWAL)
+		assert.Equal(t, last, p.said(t, run, p.mirror).NewestWAL)
 	})
 	t.Run("its first segment is", func(t *testing.T) {
 		p.insert(t, 100)
@@ -228,7 +217,7 @@ func TestRecoveryStrays(t *testing.T) {
 			assert.Equal(t, p.moments[len(p.moments)-1].contents, got)
 			last, strayed := followed(asked)
 			assert.Empty(t, strayed)
-			assert.Equal(t, last, p.report(t, run, at).NewestWAL)
+			assert.Equal(t, last, p.said(t, run, at).NewestWAL)
 		}
 	})
 }
@@ -343,7 +332,7 @@ func (p *pair) judge(t *testing.T, random *rand.Rand, story string) {
 	if random.IntN(3) == 0 {
 		at = p.archive
 	}
-	said := p.report(t, run, at)
+	said := p.said(t, run, at)
 	windows, err := said.Windows()
 	require.NoError(t, err)
 	from := p.folder(t, at, 1)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/mirror"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
@@ -188,6 +189,19 @@ func (w *world) startMirror(t *testing.T) func() lab.Run {
 		require.NoError(t, ended.err)
 		return ended.run
 	}
+}
+
+// said is what the job said of the first generation in a store.
+func (w *world) said(t *testing.T, run lab.Run, at *s3server.Store) mirror.Copy {
+	t.Helper()
+	message, err := mirror.Parse(run.Message)
+	require.NoError(t, err, run.Output)
+	folder, found := message.Folder(cluster)
+	require.True(t, found, run.Output)
+	if at == w.archive {
+		return folder.Archive
+	}
+	return folder.Mirror
 }
 
 // moment is what a database held at a time.

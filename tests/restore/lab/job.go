@@ -26,6 +26,8 @@ type Run struct {
 	Message []byte
 	// Took is how long it all took.
 	Took time.Duration
+	// Peak is the memory, in bytes, that the largest of its processes had.
+	Peak int64
 }
 
 // RunJob runs the containers of a CronJob's pod one after the other, as a
@@ -42,38 +44,40 @@ func RunJob(ctx context.Context, job batchv1.CronJob, secrets client.Client) (Ru
 	if err := message.Close(); err != nil {
 		return Run{}, err
 	}
-	start, failed := time.Now(), ""
+	start, run := time.Now(), Run{}
 	for _, container := range append(pod.InitContainers[:len(pod.InitContainers):len(pod.InitContainers)], pod.Containers...) {
-		ok, err := runContainer(ctx, job.Namespace, container, secrets, message.Name(), &output)
+		ok, peak, err := runContainer(ctx, job.Namespace, container, secrets, message.Name(), &output)
 		if err != nil {
 			return Run{}, fmt.Errorf("container %s: %w", container.Name, err)
 		}
+		run.Peak = max(run.Peak, peak)
 		if !ok {
-			failed = container.Name
+			run.Failed = container.Name
 			break
 		}
 	}
-	took := time.Since(start)
-	content, err := os.ReadFile(message.Name())
-	return Run{Failed: failed, Output: output.String(), Message: content, Took: took}, err
+	run.Took, run.Output = time.Since(start), output.String()
+	run.Message, err = os.ReadFile(message.Name())
+	return run, err
 }
 
-// runContainer tells whether the command ended well.
+// runContainer tells whether the command ended well, and the memory of the
+// largest process.
 func runContainer(ctx context.Context, namespace string, container corev1.Container, secrets client.Client, message string,
 	output *bytes.Buffer,
-) (bool, error) {
+) (ok bool, peak int64, err error) {
 	path := imagePath(container)
 	environment := []string{"PATH=" + path, "HOME=/", "TMPDIR=" + Directory(), "TERMINATION_LOG=" + message}
 	for _, variable := range container.Env {
 		value, err := variableValue(ctx, namespace, variable, secrets)
 		if err != nil {
-			return false, err
+			return false, 0, err
 		}
 		environment = append(environment, variable.Name+"="+value)
 	}
 	program, err := lookUp(container.Command[0], path)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	cmd := exec.CommandContext(ctx, program, container.Command[1:]...)
 	cmd.Args[0] = container.Command[0]
@@ -82,12 +86,17 @@ func runContainer(ctx context.Context, namespace string, container corev1.Contai
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	err = cmd.Run()
+	if cmd.ProcessState != nil {
+		if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+			peak = usage.Maxrss << 10
+		}
+	}
 	var exit *exec.ExitError
 	// The end of ctx may also fall before a container's start or on its exit.
 	if errors.As(err, &exit) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return false, nil
+		return false, peak, nil
 	}
-	return err == nil, err
+	return err == nil, peak, err
 }
 
 // imagePath is where a container finds its programs: the copy image has nothing
