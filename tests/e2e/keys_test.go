@@ -51,13 +51,14 @@ type account struct{ *s3server.Store }
 // https://www.backblaze.com/docs/cloud-storage-s3-compatible-app-keys.
 func (a account) Made(ctx context.Context, key provider.B2Key) error {
 	calls := map[string][]string{
-		"listBuckets": {"s3:HeadBucket"}, // and, as listAllBucketNames, ListBuckets
+		"listBuckets": {"s3:HeadBucket"},
 		"listFiles": {
 			"s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads", "s3:ListMultipartUploadParts",
 		},
-		"readFiles":   {"s3:GetObject"},
-		"writeFiles":  {"s3:PutObject", "s3:AbortMultipartUpload"},
-		"deleteFiles": {"s3:DeleteObject"},
+		"readFiles": {"s3:GetObject"},
+		// By name a file is deleted with writeFiles, a version of it with deleteFiles.
+		"writeFiles":  {"s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"},
+		"deleteFiles": {"s3:DeleteObjectVersion"},
 	}
 	var actions []string
 	for _, capability := range key.Capabilities {
