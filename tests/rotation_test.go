@@ -66,6 +66,104 @@ func TestTheKeyInUseIsNeverDeletedByTheUpThatReplacesIt(t *testing.T) {
 	assert.Equal(t, []string{"delete " + keyType + "homelab-cnpg-b2"}, keySteps(up))
 }
 
+// From one key for all namespaces to one for each, and back: the list of keys says
+// both, and the key in use is never deleted by the run that replaces it.
+func TestEachNamespaceGetsAKeyOfItsOwn(t *testing.T) {
+	box := start(t, root, "homelab", b2Keys(nil))
+	_, err := box.Up(t.Context())
+	require.NoError(t, err)
+
+	const all, each = "homelab-cnpg-b2", "homelab-<namespace>"
+	allKey, eachKey := keyType+all, "auth-b2-key-homelab-auth"
+	for _, way := range []struct{ from, to, deleted string }{
+		{all, each, allKey},
+		{each, all, eachKey},
+	} {
+		require.NoError(t, box.Configure(t.Context(), b2Keys(map[string]any{"keys": []any{way.to}})))
+		preview, err := box.Preview(t.Context())
+		require.Error(t, err)
+		assert.Contains(t, preview.Output, "set b2.keys to ["+way.from+", "+way.to+"] and deploy")
+		up, err := box.Up(t.Context())
+		require.Error(t, err)
+		assert.NotContains(t, keySteps(up), "delete "+way.deleted)
+
+		require.NoError(t, box.Configure(t.Context(), b2Keys(map[string]any{"keys": []any{way.from, way.to}})))
+		up, err = box.Up(t.Context())
+		require.NoError(t, err)
+		assert.NotContains(t, keySteps(up), "delete "+way.deleted, "namespaces have it until this run ends")
+		replaced := kinds(up)["replace kubernetes:external-secrets.io/v1:ExternalSecret"]
+		assert.Equal(t, 1, replaced, "the namespace waits for the other key")
+
+		require.NoError(t, box.Configure(t.Context(), b2Keys(map[string]any{"keys": []any{way.to}})))
+		up, err = box.Up(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []string{"delete " + way.deleted}, keySteps(up))
+		preview, err = box.Preview(t.Context())
+		require.NoError(t, err)
+		assert.Empty(t, preview.Changes)
+	}
+}
+
+// The users of MinIO that a namespace has, as the documentation recommends them.
+func TestEachNamespaceGetsUsersOfItsOwn(t *testing.T) {
+	users := func(name string) map[string]any {
+		return map[string]any{"cnpg-backup:minio": map[string]any{
+			"bucket": "homelab-postgres-backups", "endpoint": "https://truenas.peekoff.com:9000",
+			"user": name, "undeleteDays": 14,
+		}}
+	}
+	box := start(t, root, "homelab", users("homelab-<namespace>"))
+	_, err := box.Preview(t.Context())
+	require.NoError(t, err)
+	_, err = box.Up(t.Context())
+	require.NoError(t, err)
+	preview, err := box.Preview(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, preview.Changes)
+	assertNoSecretIn(t, box, "minio:index/iamUser:IamUser", "secret")
+
+	require.NoError(t, box.Configure(t.Context(), users("homelab-2027-<namespace>")))
+	up, err := box.Up(t.Context())
+	require.NoError(t, err)
+	handedOver, deleted := -1, -1
+	for i, step := range up.Changes {
+		switch step.Op + " " + step.Name {
+		case "create-replacement auth-minio-user-key":
+			handedOver = i
+		case "delete-replaced auth-minio-user":
+			deleted = i
+		}
+	}
+	require.GreaterOrEqual(t, handedOver, 0)
+	assert.Greater(t, deleted, handedOver, "a user goes when the namespace has the next one's key")
+}
+
+// assertNoSecretIn wants that an output of all resources of a type is encrypted in
+// the state.
+func assertNoSecretIn(t *testing.T, box *sandbox.Sandbox, of, output string) {
+	t.Helper()
+	state, err := box.Run(t.Context(), "stack", "export")
+	require.NoError(t, err)
+	var exported struct {
+		Deployment struct {
+			Resources []struct {
+				Type    string
+				Outputs map[string]any
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(state), &exported))
+	found := 0
+	for _, resource := range exported.Deployment.Resources {
+		if resource.Type == of {
+			found++
+			require.IsType(t, map[string]any{}, resource.Outputs[output])
+			assert.Contains(t, resource.Outputs[output], "ciphertext")
+		}
+	}
+	assert.Positive(t, found)
+}
+
 func TestAKeyIsNotMadeAnewForWhatItMayDo(t *testing.T) {
 	box := start(t, root, "homelab", b2Keys(nil))
 	_, err := box.Up(t.Context())

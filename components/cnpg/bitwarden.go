@@ -132,6 +132,17 @@ func waitForKey(ctx *pulumi.Context, name, missing string) ([]pulumi.ResourceOpt
 	}, nil
 }
 
+// ofNamespace are the arguments for the keys of one namespace: its items are named
+// after it.
+func (a BitwardenArgs) ofNamespace(namespace string) BitwardenArgs {
+	for _, item := range []*string{&a.Item, &a.KeyIDItem, &a.SecretKeyItem, &a.MirrorItem} {
+		if *item != "" {
+			*item += "-" + namespace
+		}
+	}
+	return a
+}
+
 // ofMirror are the arguments for the key that may only read.
 func (a BitwardenArgs) ofMirror() BitwardenArgs {
 	a.Layout, a.Item = BitwardenLayoutJSON, a.MirrorItem

@@ -2,6 +2,7 @@ package cnpg
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -17,8 +18,8 @@ type CredentialsArgs struct {
 }
 
 // Credentials is the ExternalSecret that brings the B2 key from Bitwarden into
-// one namespace, as the Secret b2-cnpg-credentials. All databases of the
-// namespace share it.
+// one namespace, as the Secret b2-cnpg-credentials, and the keys that are the
+// namespace's own, if it has some. All databases of the namespace share it.
 type Credentials struct {
 	pulumi.ResourceState
 
@@ -26,7 +27,8 @@ type Credentials struct {
 	SecretName pulumi.StringOutput `pulumi:"secretName"`
 
 	namespace string
-	ready     []pulumi.Resource
+	// ready is what has to be there before the namespace's databases.
+	ready []pulumi.Resource
 }
 
 // NewCredentials makes the ExternalSecret of a namespace that has no Database,
@@ -64,11 +66,18 @@ func newCredentials(ctx *pulumi.Context, name, namespace string, bitwarden Bitwa
 		return nil, fmt.Errorf("credentials %q: %w", name, err)
 	}
 
-	if err := credentials.bring(ctx, name, B2Secret, bitwarden, storage); err != nil {
+	var keys b2Keys
+	if storage != nil {
+		if keys, bitwarden, err = credentials.newKeys(ctx, name, storage); err != nil {
+			return nil, err
+		}
+	}
+	after := pulumi.DependsOn(slices.Clone(credentials.ready))
+	if err := credentials.bring(ctx, name, B2Secret, bitwarden, keys, after); err != nil {
 		return nil, err
 	}
 	if bitwarden.MirrorItem != "" {
-		if err := credentials.bring(ctx, name, B2MirrorSecret, bitwarden.ofMirror(), storage); err != nil {
+		if err := credentials.bring(ctx, name, B2MirrorSecret, bitwarden.ofMirror(), keys, after); err != nil {
 			return nil, err
 		}
 	}
@@ -76,18 +85,34 @@ func newCredentials(ctx *pulumi.Context, name, namespace string, bitwarden Bitwa
 	return credentials, registerOutputs(ctx, credentials)
 }
 
+// newKeys makes the keys that are the namespace's own, and hands them over. It
+// returns the B2 keys in use, and where in Bitwarden they are.
+func (c *Credentials) newKeys(ctx *pulumi.Context, name string, storage *Storage) (b2Keys, BitwardenArgs, error) {
+	bitwarden := storage.args.Bitwarden
+	c.ready = append(c.ready, storage.ready...)
+	if err := c.newMinIOUsers(ctx, name, storage); err != nil {
+		return b2Keys{}, bitwarden, err
+	}
+	keys, err := c.newNamespaceB2Keys(ctx, name, storage)
+	if err != nil || !isForEach(storage.args.B2.inUse()) {
+		return keys, bitwarden, err
+	}
+	bitwarden = bitwarden.ofNamespace(c.namespace)
+	pushes, err := storage.handOver(ctx, c, name, c.namespace, keys, bitwarden)
+	c.ready = append(c.ready, pushes...)
+	return keys, bitwarden, err
+}
+
 // bring makes the ExternalSecret that brings a key into the namespace.
-func (c *Credentials) bring(ctx *pulumi.Context, name, secret string, from BitwardenArgs, storage *Storage,
+func (c *Credentials) bring(ctx *pulumi.Context, name, secret string, from BitwardenArgs, keys b2Keys,
+	after pulumi.ResourceOption,
 ) error {
 	// Without its ExternalSecret the Secret stays, so that neither a replacement
 	// nor a rename nor destroy stops what archives with it.
 	annotations := pulumi.StringMap{deletionPropagation: pulumi.String("orphan")}
-	options := []pulumi.ResourceOption{pulumi.Parent(c)}
-	if storage != nil {
-		options = append(options, pulumi.DependsOn(storage.ready))
-	}
-	if storage != nil && *from.HandOver {
-		annotations[waitFor], annotations[keyAnnotation] = pulumi.String(isReady), from.fingerprint(storage.keyIDOf(secret))
+	options := []pulumi.ResourceOption{pulumi.Parent(c), after}
+	if key := keys.of(secret); key.id.OutputState != nil && *from.HandOver {
+		annotations[waitFor], annotations[keyAnnotation] = pulumi.String(isReady), from.fingerprint(key.id)
 		wait, err := waitForKey(ctx, name+"-"+secret, fmt.Sprintf(
 			"External Secrets has not brought the B2 key from Bitwarden into the Secret %[2]q of namespace %[1]q. "+
 				"Why: kubectl describe externalsecret --namespace %[1]s %[2]s. "+

@@ -103,7 +103,7 @@ func (a *DatabaseArgs) names(name string) names {
 
 func (a DatabaseArgs) withDefaults(storage StorageArgs) DatabaseArgs {
 	a.Backup = a.Backup.withDefaults(storage.PluginVersion)
-	a.Mirror = a.Mirror.withDefaults(a.Archive, storage.Bitwarden)
+	a.Mirror = a.Mirror.withDefaults(a.Archive, storage)
 	if a.Protect == nil {
 		a.Protect = new(true)
 	}
@@ -151,7 +151,8 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 		full := a.Backup.withDefaults(storage.withDefaults().PluginVersion)
 		problems = append(problems, checkPruneImage(at.Child("mirror", "pruneImage"), a.Mirror.PruneImage, full)...)
 	}
-	return append(problems, a.Recovery.validate(at.Child("recovery"), n)...)
+	problems = append(problems, a.Recovery.validate(at.Child("recovery"), n)...)
+	return append(problems, a.checkReach(at, n, storage)...)
 }
 
 // warnings are about arguments that are valid and may yet be regretted.
@@ -270,8 +271,7 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	if err != nil {
 		return nil, err
 	}
-	ready := slices.Concat(credentials.ready, storage.ready)
-	objectStores, err := database.newObjectStores(ctx, p, ready)
+	objectStores, err := database.newObjectStores(ctx, p, credentials.ready)
 	if err != nil {
 		return nil, err
 	}
@@ -328,6 +328,7 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, p *plan, after []pulumi.
 		source := p.store(from.Source)
 		source.path = from.Path
 		source.options.Retention = "" // these backups are not this database's to delete
+		source.secret = cmp.Or(from.SourceSecret, source.secret)
 		if err := register(p.recoveryStore(), source); err != nil {
 			return nil, err
 		}

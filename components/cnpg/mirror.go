@@ -1,6 +1,7 @@
 package cnpg
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed" // for the script
 	"encoding/hex"
@@ -52,8 +53,15 @@ type Mirror struct {
 	// SourceSecret is a Secret in the namespace with AWS_ACCESS_KEY_ID and
 	// AWS_SECRET_ACCESS_KEY of a key that may only read the archive. Default:
 	// b2-cnpg-mirror-credentials when the archive is at B2 and Bitwarden has a
-	// mirrorItem, otherwise the archive's own.
+	// mirrorItem, minio-cnpg-mirror-credentials when it is at MinIO and its users
+	// are made here, otherwise the archive's own.
 	SourceSecret string `json:"sourceSecret,omitempty"`
+	// PruneSecret is a Secret in the namespace with AWS_ACCESS_KEY_ID and
+	// AWS_SECRET_ACCESS_KEY of a key for the mirror that may delete there. Nothing
+	// else of the job gets it, so that what copies needs no right to delete.
+	// Default: minio-cnpg-credentials when the mirror is at MinIO and its users are
+	// made here, otherwise the mirror's own.
+	PruneSecret string `json:"pruneSecret,omitempty"`
 	// CopyImage has rclone and BusyBox, or another POSIX shell with awk and gzip.
 	// rclone 1.76.0 and 1.60.1 were tried, the latter not with B2. Default:
 	// rclone's own.
@@ -86,15 +94,21 @@ const mirrorUser = 65532
 //go:embed mirror.sh
 var mirrorScript string
 
-func (m Mirror) withDefaults(archive Location, bitwarden BitwardenArgs) Mirror {
+func (m Mirror) withDefaults(archive Location, storage StorageArgs) Mirror {
 	if m.Schedule == "" {
 		m.Schedule = "15 * * * *"
 	}
 	if m.Deadline == "" {
 		m.Deadline = "24h"
 	}
-	if m.SourceSecret == "" && archive == B2 && bitwarden.MirrorItem != "" {
+	if m.SourceSecret == "" && archive == B2 && storage.Bitwarden.MirrorItem != "" {
 		m.SourceSecret = B2MirrorSecret
+	}
+	if m.SourceSecret == "" && archive == MinIO && storage.MinIO.User != "" {
+		m.SourceSecret = MinIOMirrorSecret
+	}
+	if m.PruneSecret == "" && archive == B2 && storage.MinIO.User != "" {
+		m.PruneSecret = MinIOSecret
 	}
 	if m.CopyImage == "" {
 		m.CopyImage = defaultCopyImage
@@ -136,6 +150,9 @@ func (m Mirror) validate(at *field.Path) field.ErrorList {
 	problems = append(problems, checkMinutes(at.Child("maxWALAge"), m.MaxWALAge)...)
 	if m.SourceSecret != "" {
 		problems = append(problems, checkObjectName(at.Child("sourceSecret"), m.SourceSecret, "")...)
+	}
+	if m.PruneSecret != "" {
+		problems = append(problems, checkObjectName(at.Child("pruneSecret"), m.PruneSecret, "")...)
 	}
 	problems = append(problems, checkMemory(at.Child("resources"), m.Resources)...)
 	problems = append(problems, checkExactImage(at.Child("copyImage"), m.CopyImage)...)
@@ -312,17 +329,19 @@ func (job mirrorJob) pod() (corev1.PodSpec, error) {
 			})
 		}
 	}
-	copying := job.copyContainer()
-	if job.mirror.options.Retention == "" {
-		pod.Containers = []corev1.Container{copying}
-		return pod, nil
+	containers := []corev1.Container{job.copyContainer()}
+	if job.options.PruneSecret != "" {
+		containers = append(containers, job.cleanContainer())
 	}
-	pruning, err := job.pruneContainer()
-	if err != nil {
-		return corev1.PodSpec{}, err
+	if job.mirror.options.Retention != "" {
+		pruning, err := job.pruneContainer()
+		if err != nil {
+			return corev1.PodSpec{}, err
+		}
+		containers = append(containers, pruning)
 	}
-	pod.InitContainers = []corev1.Container{copying}
-	pod.Containers = []corev1.Container{pruning}
+	last := len(containers) - 1
+	pod.InitContainers, pod.Containers = containers[:last:last], containers[last:]
 	return pod, nil
 }
 
@@ -347,20 +366,36 @@ func (job mirrorJob) copyContainer() corev1.Container {
 		{Name: "MAX_BACKUP_AGE", Value: seconds(job.bounds.backupAge)},
 		{Name: "MAX_WAL_AGE", Value: seconds(job.bounds.walAge)},
 		{Name: "WAL_DELAY", Value: seconds(job.bounds.walDelay)},
+	}...)
+	container.Env = append(container.Env, rcloneSettings()...)
+	container.Env = append(container.Env, source.encryptionEnv("ARCHIVE")...)
+	container.Env = append(container.Env, job.mirror.encryptionEnv("MIRROR")...)
+	if job.options.BandwidthLimit != "" {
+		container.Env = append(container.Env, corev1.EnvVar{Name: "RCLONE_BWLIMIT", Value: job.options.BandwidthLimit})
+	}
+	if job.options.PruneSecret != "" {
+		container.Env = append(container.Env, corev1.EnvVar{Name: "DEAD_LIST", Value: deadList})
+	}
+	trustCAs(&container, job.archive, job.mirror)
+	return container
+}
+
+// rcloneSettings are for every use of rclone.
+func rcloneSettings() []corev1.EnvVar {
+	return []corev1.EnvVar{
 		// There is no configuration but this.
 		{Name: "RCLONE_CONFIG", Value: "/notfound"},
 		{Name: "RCLONE_TRANSFERS", Value: "8"},
 		// rclone's ten would take minutes to say that a store is away; the job
 		// is tried again, and it goes on where it stopped.
 		{Name: "RCLONE_LOW_LEVEL_RETRIES", Value: "5"},
-	}...)
-	container.Env = append(container.Env, source.encryptionEnv("ARCHIVE")...)
-	container.Env = append(container.Env, job.mirror.encryptionEnv("MIRROR")...)
-	if job.options.BandwidthLimit != "" {
-		container.Env = append(container.Env, corev1.EnvVar{Name: "RCLONE_BWLIMIT", Value: job.options.BandwidthLimit})
 	}
+}
+
+// trustCAs has rclone trust the CAs of the stores.
+func trustCAs(container *corev1.Container, stores ...store) {
 	directories := []string{"/etc/ssl/certs"}
-	for _, end := range []store{job.archive, job.mirror} {
+	for _, end := range stores {
 		for _, mount := range end.caMount() {
 			container.VolumeMounts = append(container.VolumeMounts, mount)
 			directories = append(directories, mount.MountPath)
@@ -371,6 +406,30 @@ func (job mirrorJob) copyContainer() corev1.Container {
 		container.Env = append(container.Env,
 			corev1.EnvVar{Name: "SSL_CERT_DIR", Value: strings.Join(directories, ":")})
 	}
+}
+
+// deadList is the file in which the container that copies leaves to another one
+// what is to be deleted.
+const deadList = "dead"
+
+// cleanScript deletes what is in that file. There is none when nothing is to be
+// deleted.
+const cleanScript = `[ ! -s "${TMPDIR:-/tmp}/$DEAD_LIST" ] ||
+  rclone delete --files-from-raw "${TMPDIR:-/tmp}/$DEAD_LIST" "$MIRROR/$SERVER_NAME/base"`
+
+// cleanContainer deletes what the one that copies has listed.
+func (job mirrorJob) cleanContainer() corev1.Container {
+	job.mirror.secret = job.options.PruneSecret
+	container := jobContainer("clean", job.options.CopyImage, job.options.Resources)
+	container.Command = []string{"sh", "-c", cleanScript}
+	container.Env = append(container.Env, job.mirror.rcloneEnv("mirror")...)
+	container.Env = append(container.Env, []corev1.EnvVar{
+		{Name: "MIRROR", Value: job.mirror.rclonePath("mirror")},
+		{Name: "SERVER_NAME", Value: job.serverName},
+		{Name: "DEAD_LIST", Value: deadList},
+	}...)
+	container.Env = append(container.Env, rcloneSettings()...)
+	trustCAs(&container, job.mirror)
 	return container
 }
 
@@ -381,6 +440,7 @@ func (job mirrorJob) pruneContainer() (corev1.Container, error) {
 	if err != nil {
 		return corev1.Container{}, fmt.Errorf("retention %q of the mirror: %w", job.mirror.options.Retention, err)
 	}
+	job.mirror.secret = cmp.Or(job.options.PruneSecret, job.mirror.secret)
 	container := jobContainer("prune", job.options.PruneImage, job.options.Resources)
 	container.Command = []string{
 		barmanutils.BarmanCloudBackupDelete,

@@ -17,6 +17,8 @@
 # BACKUP_PERIOD, MAX_BACKUP_AGE, MAX_WAL_AGE  seconds after which the first base
 #                  backup, a newer base backup and newer WAL are overdue; empty:
 #                  never
+# DEAD_LIST        name of a file, beside the working folder, that lists what clean
+#                  would delete, for what has the right to; empty: it has it
 # WAL_DELAY        seconds that a base backup may wait for its last WAL file
 #
 # Files in the working folder of a server name, one record a line, columns
@@ -667,6 +669,10 @@ clean() {
     { split($4, part, "/") } part[1] in dead { print $4 }' "$dir/unpublished" "$dir/mirror.base" >"$dir/dead"
   [ -s "$dir/dead" ] || return 0
   say "$server: deleting $(wc -l <"$dir/dead") objects of base backups that can never be completed"
+  if [ -n "${DEAD_LIST:-}" ]; then
+    cp "$dir/dead" "${TMPDIR:-/tmp}/$DEAD_LIST"
+    return
+  fi
   rclone delete --files-from-raw "$dir/dead" "$MIRROR/$server/base" ||
     problem clean-failed "not all data of base backups that can never be completed could be deleted"
 }

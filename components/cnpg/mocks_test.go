@@ -40,6 +40,8 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	switch args.TypeToken {
 	case "b2:index/bucket:Bucket":
 		outputs["bucketId"] = resource.NewProperty("bucket-id-of-" + args.Name)
+	case "minio:index/iamUser:IamUser":
+		outputs["secret"] = resource.MakeSecret(resource.NewProperty("secret-of-" + args.Name))
 	case "b2:index/applicationKey:ApplicationKey":
 		outputs["applicationKeyId"] = resource.NewProperty("id-of-" + args.Name)
 		outputs["applicationKey"] = resource.MakeSecret(resource.NewProperty("secret-of-" + args.Name))

@@ -37,6 +37,14 @@ const (
 	// B2MirrorSecret holds the B2 key that may only read, if there is one.
 	B2MirrorSecret = "b2-cnpg-mirror-credentials"
 
+	// MinIOSecret holds the key of a namespace's MinIO user, if it has one of its
+	// own: what archives to MinIO uses it, and what prunes the mirror.
+	MinIOSecret = "minio-cnpg-credentials"
+
+	// MinIOMirrorSecret holds that of a second one, which may add to the mirror and
+	// delete nothing.
+	MinIOMirrorSecret = "minio-cnpg-mirror-credentials"
+
 	// accessKeyID and secretAccessKey are the keys of every credentials Secret.
 	accessKeyID     = "AWS_ACCESS_KEY_ID"
 	secretAccessKey = "AWS_SECRET_ACCESS_KEY"

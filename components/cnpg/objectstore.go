@@ -125,13 +125,26 @@ func (p *plan) store(at Location) store {
 	if at == MinIO {
 		return store{
 			location: MinIO, bucket: minio.Bucket, path: p.path,
-			endpoint: minio.Endpoint, endpointCA: minio.EndpointCA, secret: minio.Secret, options: options,
+			endpoint: minio.Endpoint, endpointCA: minio.EndpointCA, secret: p.minioSecret(), options: options,
 		}
 	}
 	options.Sidecar.Env = append(checksumEnv(), options.Sidecar.Env...)
 	return store{
 		location: B2, bucket: b2.Bucket, path: p.path, region: b2.Region,
 		endpoint: b2.Endpoint, endpointCA: b2.EndpointCA, secret: B2Secret, options: options,
+	}
+}
+
+// minioSecret is the Secret with the key for MinIO. A namespace's own key may
+// delete only where it archives.
+func (p *plan) minioSecret() string {
+	switch {
+	case p.storage.MinIO.User == "":
+		return p.storage.MinIO.Secret
+	case p.args.Archive == MinIO:
+		return MinIOSecret
+	default:
+		return MinIOMirrorSecret
 	}
 }
 

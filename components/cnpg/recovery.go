@@ -33,6 +33,11 @@ type Recovery struct {
 	// Generation is the life to restore from. Default: for this cluster the one
 	// before its own, for another cluster 1.
 	Generation int `json:"generation,omitempty"`
+	// SourceSecret is a Secret in the database's namespace with AWS_ACCESS_KEY_ID
+	// and AWS_SECRET_ACCESS_KEY of a key that may read another cluster's backups.
+	// Required where the namespace's own keys do not reach them. Default: the
+	// Secret with the namespace's key.
+	SourceSecret string `json:"sourceSecret,omitempty"`
 	// Target is where to stop: one of targetTime (with an offset), targetLSN,
 	// targetXID, targetName and targetImmediate, and backupID, which the last
 	// three need. It is the operator's own type. Default: the end of the WAL.
@@ -108,6 +113,9 @@ func (r *Recovery) validate(at *field.Path, n names) field.ErrorList {
 	}
 	problems = append(problems, checkPath(at.Child("path"), r.Path)...)
 	problems = append(problems, checkServerName(at.Child("serverName"), r.ServerName)...)
+	if r.SourceSecret != "" {
+		problems = append(problems, checkObjectName(at.Child("sourceSecret"), r.SourceSecret, "")...)
+	}
 	switch from := r.withDefaults(n); {
 	case r.Generation < 0:
 		problems = append(problems, field.Invalid(at.Child("generation"), r.Generation, "expected 1 or more"))

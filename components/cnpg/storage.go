@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -59,8 +60,13 @@ type B2Args struct {
 	// Keys are the names of the application keys to create, restricted to the
 	// bucket. The last one is in use; earlier ones are kept valid until they are
 	// removed from the list, so that a rotation interrupts nothing. A list
-	// without the key that was in use is refused at preview. Default: one key
-	// with the bucket's name.
+	// without the key that was in use is refused at preview.
+	//
+	// A name with "<namespace>" in it is a key for each namespace with databases,
+	// which reaches only files whose names begin with the namespace and a slash,
+	// and cannot delete versions. It is handed over by an item of its own, whose
+	// name ends in a hyphen and the namespace. Default: one key with the bucket's
+	// name.
 	Keys []string `json:"keys,omitempty"`
 	// AdoptKey is the name of a key that exists already. Its secret cannot be
 	// read from B2 again, so it has to be in Bitwarden. Default: none.
@@ -86,8 +92,20 @@ type MinIOArgs struct {
 	// the CA certificate of the endpoint. Default: the public CAs.
 	EndpointCA *machineryapi.SecretKeySelector `json:"endpointCA,omitempty"`
 	// Secret is a Secret that exists already in each namespace with databases
-	// and holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Required.
-	Secret string `json:"secret"`
+	// and holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Required without
+	// User.
+	Secret string `json:"secret,omitempty"`
+	// User is the name of the MinIO users to create, with "<namespace>" in it. Each
+	// namespace with databases gets two, which reach only its own folder and cannot
+	// delete versions: one for what archives to MinIO and for pruning, and one, with
+	// "-mirror" behind its name, for what only adds to the mirror. Their keys are
+	// written to Secrets in the namespace. Another name makes new ones and deletes
+	// the old. Pulumi has to be an administrator of MinIO. Default: none; Secret is
+	// used.
+	User string `json:"user,omitempty"`
+	// UndeleteDays switches on versions in the bucket, and is for how long MinIO
+	// keeps what was deleted or overwritten. Default: none, it keeps nothing.
+	UndeleteDays int `json:"undeleteDays,omitempty"`
 	// KMS says that the server has a key management service. Without one MinIO
 	// refuses server-side encryption ("KMS is not configured"). Default false.
 	KMS bool `json:"kms,omitempty"`
@@ -131,6 +149,11 @@ func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
 	}
 	problems = append(problems, checkPluginVersion(at.Child("pluginVersion"), a.PluginVersion)...)
 	problems = append(problems, a.Bitwarden.validate(at.Child("bitwarden"))...)
+	if isForEach(a.B2.inUse()) && !*a.withDefaults().Bitwarden.HandOver {
+		problems = append(problems, field.Invalid(at.Child("b2").Child("keys"), a.B2.inUse(),
+			"there is a key for each namespace, and they have to be handed over: set bitwarden.handOver to true, "+
+				"or give a key for the whole bucket"))
+	}
 	if a.B2.AdoptKey != "" && a.Bitwarden.HandOver != nil && *a.Bitwarden.HandOver {
 		problems = append(problems, field.Forbidden(at.Child("bitwarden").Child("handOver"),
 			"B2 does not reveal the secret half of an adopted key: put the key pair into Bitwarden yourself and leave handOver out"))
@@ -185,16 +208,25 @@ func (a B2Args) validate(at *field.Path) field.ErrorList {
 		problems = append(problems, field.Forbidden(at.Child("adoptKey"),
 			"keys are created, adoptKey is not: give one of the two"))
 	}
+	return append(problems, a.validateKeys(at)...)
+}
+
+func (a B2Args) validateKeys(at *field.Path) field.ErrorList {
+	var problems field.ErrorList
 	seen := map[string]bool{}
 	for i, key := range a.Keys {
-		if !b2KeyName.MatchString(key) {
+		if !b2KeyName.MatchString(forNamespace(key, "n")) {
 			problems = append(problems, field.Invalid(at.Child("keys").Index(i), key,
-				"B2 accepts 1 to 100 letters, digits and hyphens"))
+				`B2 accepts 1 to 100 letters, digits and hyphens; "`+eachNamespace+`" stands for each namespace`))
 		}
 		if seen[key] {
 			problems = append(problems, field.Duplicate(at.Child("keys").Index(i), key))
 		}
 		seen[key] = true
+	}
+	if a.KeyPrefix != "" && slices.ContainsFunc(a.Keys, isForEach) {
+		problems = append(problems, field.Forbidden(at.Child("keyPrefix"),
+			"a key for each namespace is restricted to the namespace's folder: leave keyPrefix out"))
 	}
 	return problems
 }
@@ -220,8 +252,38 @@ func (a MinIOArgs) validate(at *field.Path) field.ErrorList {
 		problems = append(problems, checkEndpoint(at.Child("endpoint"), a.Endpoint)...)
 	}
 	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA, a.Endpoint)...)
-	return append(problems, checkObjectName(at.Child("secret"), a.Secret,
-		"the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the MinIO user")...)
+	problems = append(problems, a.validateKeys(at)...)
+	switch undelete := at.Child("undeleteDays"); {
+	case a.UndeleteDays < 0 || a.UndeleteDays > mostUnits:
+		problems = append(problems, field.Invalid(undelete, a.UndeleteDays, fmt.Sprintf("expected 1 to %d days", mostUnits)))
+	case a.UndeleteDays > 0 && a.AdoptBucket:
+		problems = append(problems, field.Forbidden(undelete,
+			"an adopted bucket keeps its settings: switch versions on there, and leave undeleteDays out"))
+	}
+	return problems
+}
+
+// minioUserName is what the MinIO plugin accepts as the name of a user, and of a
+// policy but for its length:
+// https://github.com/aminueza/terraform-provider-minio/blob/v1.20.1/minio/resource_minio_iam_user.go
+var minioUserName = regexp.MustCompile(`^[0-9A-Za-z.@_+-]{3,}$`)
+
+func (a MinIOArgs) validateKeys(at *field.Path) field.ErrorList {
+	if a.User == "" {
+		return checkObjectName(at.Child("secret"), a.Secret,
+			"the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the MinIO user")
+	}
+	var problems field.ErrorList
+	if a.Secret != "" {
+		problems = append(problems, field.Forbidden(at.Child("secret"),
+			"user makes a Secret in each namespace: give one of the two"))
+	}
+	if !isForEach(a.User) || !minioUserName.MatchString(forNamespace(a.User, "abc")) {
+		problems = append(problems, field.Invalid(at.Child("user"), a.User,
+			`expected "`+eachNamespace+`", which stands for each namespace, and beside it letters, digits, `+
+				`dots, hyphens and underscores, for instance "homelab-`+eachNamespace+`"`))
+	}
+	return problems
 }
 
 // Storage is an environment's two buckets and the key to the one at B2, made
@@ -234,14 +296,20 @@ type Storage struct {
 	// B2KeyID is the ID of the application key, a Pulumi secret.
 	B2KeyID pulumi.StringOutput `pulumi:"b2KeyId"`
 	// B2Key is the secret half of the application key, a Pulumi secret; empty
-	// for an adopted key, which B2 does not reveal again.
+	// for an adopted key, which B2 does not reveal again. Both are empty when each
+	// namespace has a key of its own.
 	B2Key pulumi.StringOutput `pulumi:"b2Key"`
 	// MinIOBucket is the name of the bucket on the NAS, known once it exists.
 	MinIOBucket pulumi.StringOutput `pulumi:"minioBucket"`
 
 	args StorageArgs
-	// mirrorKeyID and mirrorKey are the key that may only read, if there is one.
-	mirrorKeyID, mirrorKey pulumi.StringOutput
+	// b2BucketID is the ID of the bucket at B2.
+	b2BucketID pulumi.StringOutput
+	// keys are those for the whole bucket that are in use; empty ones when each
+	// namespace has its own.
+	keys b2Keys
+	// inUse is what is known of the key in use when a key is handed over.
+	inUse *keyInUse
 	// ready is what an ExternalSecret and an ObjectStore have to wait for.
 	ready []pulumi.Resource
 
@@ -295,20 +363,21 @@ func newStorage(ctx *pulumi.Context, name string, args StorageArgs, label string
 		return nil, fmt.Errorf("storage %q: %w", name, err)
 	}
 
-	bucketID, err := storage.newB2Bucket(ctx, name)
-	if err != nil {
+	if storage.b2BucketID, err = storage.newB2Bucket(ctx, name); err != nil {
 		return nil, err
 	}
-	if err := storage.newB2Keys(ctx, name, bucketID); err != nil {
+	if err := storage.newB2Keys(ctx, name); err != nil {
 		return nil, err
 	}
 	if err := storage.newMinIOBucket(ctx, name); err != nil {
 		return nil, err
 	}
-	if *storage.args.Bitwarden.HandOver {
-		if err := storage.handOver(ctx, name); err != nil {
+	if *storage.args.Bitwarden.HandOver && !isForEach(storage.args.B2.inUse()) {
+		pushes, err := storage.handOver(ctx, storage, name, "", storage.keys, storage.args.Bitwarden)
+		if err != nil {
 			return nil, err
 		}
+		storage.ready = append(storage.ready, pushes...)
 	}
 
 	return storage, registerOutputs(ctx, storage)
@@ -361,40 +430,79 @@ func (s *Storage) newMinIOBucket(ctx *pulumi.Context, name string) error {
 	}
 	s.MinIOBucket = bucket.Bucket
 	s.ready = append(s.ready, bucket)
+	if s.args.MinIO.UndeleteDays == 0 {
+		return nil
+	}
+	return s.keepMinIOVersions(ctx, name, bucket)
+}
+
+// keepMinIOVersions has MinIO keep what is deleted or overwritten for a while.
+func (s *Storage) keepMinIOVersions(ctx *pulumi.Context, name string, bucket *minio.S3Bucket) error {
+	versions, err := minio.NewS3BucketVersioning(ctx, name+"-minio-versions", &minio.S3BucketVersioningArgs{
+		Bucket: bucket.Bucket,
+		VersioningConfiguration: &minio.S3BucketVersioningVersioningConfigurationArgs{
+			Status: pulumi.String("Enabled"),
+		},
+	}, pulumi.Parent(s))
+	if err != nil {
+		return fmt.Errorf("versions in the MinIO bucket %q: %w", s.args.MinIO.Bucket, err)
+	}
+	expiry, err := minio.NewIlmPolicy(ctx, name+"-minio-lifecycle", &minio.IlmPolicyArgs{
+		Bucket: bucket.Bucket,
+		Rules: minio.IlmPolicyRuleArray{&minio.IlmPolicyRuleArgs{
+			Id:                              pulumi.String("undelete"),
+			NoncurrentVersionExpirationDays: pulumi.Int(s.args.MinIO.UndeleteDays),
+			// The marker that something was deleted goes when nothing else is left.
+			Expiration: pulumi.String("DeleteMarker"),
+		}},
+	}, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{versions}))
+	if err != nil {
+		return fmt.Errorf("lifecycle of the MinIO bucket %q: %w", s.args.MinIO.Bucket, err)
+	}
+	s.ready = append(s.ready, versions, expiry)
 	return nil
 }
 
-// handOver puts the key pairs into Bitwarden.
-func (s *Storage) handOver(ctx *pulumi.Context, name string) error {
-	bitwarden := s.args.Bitwarden
-	if err := s.push(ctx, name, "-b2-key", "key", s.B2KeyID, s.B2Key, bitwarden); err != nil {
-		return err
+// handOver puts the key pairs into Bitwarden. In Kubernetes what does it is named
+// after the bucket, which no other environment of the cluster has, and after the
+// namespace whose keys they are, if they are those of one.
+func (s *Storage) handOver(ctx *pulumi.Context, parent pulumi.Resource, name, namespace string, keys b2Keys,
+	bitwarden BitwardenArgs,
+) ([]pulumi.Resource, error) {
+	inKubernetes := func(pair string) string {
+		named := fmt.Sprintf("b2-%s-%s", strings.ToLower(s.args.B2.Bucket), pair)
+		if namespace != "" {
+			named += "-" + namespace
+		}
+		return named
+	}
+	archive, err := push(ctx, parent, name, "-b2-key", inKubernetes("key"), keys.archive, bitwarden)
+	if err != nil {
+		return nil, err
 	}
 	if bitwarden.MirrorItem == "" {
-		return nil
+		return []pulumi.Resource{archive}, nil
 	}
-	return s.push(ctx, name, "-b2-mirror-key", "mirrorkey", s.mirrorKeyID, s.mirrorKey, bitwarden.ofMirror())
+	mirror, err := push(ctx, parent, name, "-b2-mirror-key", inKubernetes("mirrorkey"), keys.mirror, bitwarden.ofMirror())
+	return []pulumi.Resource{archive, mirror}, err
 }
 
-// push hands one key pair over: a Secret that a PushSecret reads. In Kubernetes
-// they are named after the bucket, which no other environment of the cluster has.
-func (s *Storage) push(ctx *pulumi.Context, storage, suffix, pair string, keyID, key pulumi.StringOutput,
-	bitwarden BitwardenArgs,
-) error {
-	name := storage + suffix
-	inKubernetes := fmt.Sprintf("b2-%s-%s", strings.ToLower(s.args.B2.Bucket), pair)
+// push hands one key pair over: a Secret that a PushSecret reads.
+func push(ctx *pulumi.Context, parent pulumi.Resource, partOf, suffix, inKubernetes string, pair keyPair, bitwarden BitwardenArgs,
+) (pulumi.Resource, error) {
+	name := partOf + suffix
 	secret, err := registerObject(ctx, name, object{
 		apiVersion: "v1", kind: "Secret",
-		namespace: bitwarden.Namespace, name: inKubernetes, component: "credentials", partOf: storage,
+		namespace: bitwarden.Namespace, name: inKubernetes, component: "credentials", partOf: partOf,
 		fields: kubernetes.UntypedArgs{
 			"type": "Opaque",
 			// Not stringData, which does not work well with server-side apply:
 			// https://kubernetes.io/docs/concepts/configuration/secret/
-			"data": pulumi.StringMap{accessKeyID: base64String(keyID), secretAccessKey: base64String(key)},
+			"data": pulumi.StringMap{accessKeyID: base64String(pair.id), secretAccessKey: base64String(pair.key)},
 		},
-	}, pulumi.Parent(s))
+	}, pulumi.Parent(parent))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	wait, err := waitForKey(ctx, name+"-push", fmt.Sprintf(
 		"External Secrets has not written the B2 key to Bitwarden. "+
@@ -403,27 +511,14 @@ func (s *Storage) push(ctx *pulumi.Context, storage, suffix, pair string, keyID,
 			"For a cluster without External Secrets set bitwarden.handOver: false and put the key into Bitwarden yourself.",
 		bitwarden.Namespace, inKubernetes))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	push, err := registerObject(ctx, name+"-push", object{
+	return registerObject(ctx, name+"-push", object{
 		apiVersion: "external-secrets.io/v1alpha1", kind: "PushSecret",
-		namespace: bitwarden.Namespace, name: inKubernetes, component: "credentials", partOf: storage,
-		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady), keyAnnotation: bitwarden.fingerprint(keyID)},
+		namespace: bitwarden.Namespace, name: inKubernetes, component: "credentials", partOf: partOf,
+		annotations: pulumi.StringMap{waitFor: pulumi.String(isReady), keyAnnotation: bitwarden.fingerprint(pair.id)},
 		fields:      kubernetes.UntypedArgs{"spec": bitwarden.pushSecretSpec(inKubernetes)},
-	}, append(wait, pulumi.Parent(s), pulumi.DependsOn([]pulumi.Resource{secret}))...)
-	if err != nil {
-		return err
-	}
-	s.ready = append(s.ready, push)
-	return nil
-}
-
-// keyIDOf is the ID of the key that the Secret of the given name holds.
-func (s *Storage) keyIDOf(secret string) pulumi.StringOutput {
-	if secret == B2MirrorSecret {
-		return s.mirrorKeyID
-	}
-	return s.B2KeyID
+	}, append(wait, pulumi.Parent(parent), pulumi.DependsOn([]pulumi.Resource{secret}))...)
 }
 
 // Credentials are those of a namespace, made when it is first asked for: the

@@ -13,6 +13,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Cloud stands in for the provider of a service that has no server here. It
@@ -44,6 +45,9 @@ type Cloud struct {
 
 // kind is how the service treats resources of one type.
 type kind struct {
+	// check returns what the provider refuses of inputs that fit its schema.
+	// Default: nothing.
+	check func(inputs resource.PropertyMap) field.ErrorList
 	// refuse tells why the service takes no such resource. Default: it takes any.
 	refuse func(inputs resource.PropertyMap) error
 	// made returns the ID of a new resource and what the service adds to the
@@ -118,14 +122,16 @@ func (c *Cloud) variable(key resource.PropertyKey) string {
 // Check checks inputs against the schema.
 func (c *Cloud) Check(_ context.Context, request plugin.CheckRequest) (plugin.CheckResponse, error) {
 	known, found := c.schema.Resources[string(request.Type)]
-	if _, has := c.kinds[request.Type]; !found || !has {
+	kind, has := c.kinds[request.Type]
+	if !found || !has {
 		return plugin.CheckResponse{}, fmt.Errorf("the sandbox has no resources of type %s", request.Type)
 	}
 	inputs := objectSchema{Properties: known.InputProperties, Required: known.RequiredInputs}
-	return plugin.CheckResponse{
-		Properties: request.News,
-		Failures:   failures(c.schema.check(request.News, inputs, nil)),
-	}, nil
+	problems := c.schema.check(request.News, inputs, nil)
+	if len(problems) == 0 && kind.check != nil {
+		problems = kind.check(request.News)
+	}
+	return plugin.CheckResponse{Properties: request.News, Failures: failures(problems)}, nil
 }
 
 // Diff compares the inputs.

@@ -2,6 +2,7 @@ package provider_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -17,7 +18,14 @@ const (
 	b2Bucket    = "b2:index/bucket:Bucket"
 	b2Key       = "b2:index/applicationKey:ApplicationKey"
 	minioBucket = "minio:index/s3Bucket:S3Bucket"
+	minioUser   = "minio:index/iamUser:IamUser"
+	minioPolicy = "minio:index/iamPolicy:IamPolicy"
+	minioILM    = "minio:index/ilmPolicy:IlmPolicy"
+	minioVers   = "minio:index/s3BucketVersioning:S3BucketVersioning"
 )
+
+const goodPolicy = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:ListBucket"],
+	"Resource": ["arn:aws:s3:::b"], "Condition": {"StringLike": {"s3:prefix": ["auth/*"]}}}]}`
 
 // clouds are both providers, by the package of the types above.
 func clouds(t *testing.T) map[tokens.Package]*provider.Cloud {
@@ -64,17 +72,34 @@ func TestCloudsCheckInputsAgainstTheirSchemas(t *testing.T) {
 		{name: "a MinIO bucket", of: minioBucket, inputs: map[string]any{"bucket": "b", "acl": "private"}},
 		{name: "a number in place of a name", of: minioBucket, inputs: map[string]any{"bucket": 7},
 			want: []string{"bucket: Invalid value: \"number\": expected string"}},
+		{name: "a MinIO user", of: minioUser, inputs: map[string]any{"name": "homelab-auth"}},
+		{name: "a MinIO user with a blank", of: minioUser, inputs: map[string]any{"name": "homelab auth"},
+			want: []string{`name: Invalid value: "homelab auth"`}},
+		{name: "a MinIO policy", of: minioPolicy, inputs: map[string]any{"name": "homelab-auth", "policy": goodPolicy}},
+		{name: "a MinIO policy that is no JSON", of: minioPolicy, inputs: map[string]any{"name": "p", "policy": "{"},
+			want: []string{`policy: Invalid value: "{": unexpected EOF`}},
+		{name: "a MinIO policy with a condition that its action has not", of: minioPolicy,
+			inputs: map[string]any{"name": "p", "policy": strings.ReplaceAll(goodPolicy, "ListBucket", "GetBucketLocation")},
+			want:   []string{"unsupported condition keys '[s3:prefix]' used for action 's3:GetBucketLocation'"}},
+		{name: "a lifecycle", of: minioILM, inputs: map[string]any{"bucket": "b", "rules": []any{
+			map[string]any{"id": "undelete", "noncurrentVersionExpirationDays": 14, "expiration": "DeleteMarker"}}}},
+		{name: "a lifecycle of no days", of: minioILM, inputs: map[string]any{"bucket": "b", "rules": []any{
+			map[string]any{"id": "undelete", "noncurrentVersionExpirationDays": 0, "expiration": "soon"}}},
+			want: []string{"must be strictly positive", `expiration: Invalid value: "soon"`}},
+		{name: "versions", of: minioVers, inputs: map[string]any{"bucket": "b", "versioningConfiguration": map[string]any{"status": "Enabled"}}},
+		{name: "versions that are neither on nor off", of: minioVers,
+			inputs: map[string]any{"bucket": "b", "versioningConfiguration": map[string]any{"status": "On"}},
+			want:   []string{`status: Invalid value: "On"`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			response, err := clouds[test.of.Package()].Check(t.Context(),
 				plugin.CheckRequest{Type: test.of, News: properties(test.inputs)})
 
 			require.NoError(t, err)
-			var reasons []string
-			for _, failure := range response.Failures {
-				reasons = append(reasons, failure.Reason)
+			require.Len(t, response.Failures, len(test.want), "%v", response.Failures)
+			for i, failure := range response.Failures {
+				assert.Contains(t, failure.Reason, test.want[i])
 			}
-			assert.Equal(t, test.want, reasons)
 		})
 	}
 }
@@ -92,6 +117,8 @@ func TestCloudsReplaceWhatCannotChange(t *testing.T) {
 		{"the name of a bucket", b2Bucket, map[string]any{"bucketName": "a"}, map[string]any{"bucketName": "b"}, plugin.DiffUpdateReplace},
 		{"the type of a bucket", b2Bucket, map[string]any{"bucketType": "a"}, map[string]any{"bucketType": "b"}, plugin.DiffUpdate},
 		{"the name of a MinIO bucket", minioBucket, map[string]any{"bucket": "a"}, map[string]any{"bucket": "b"}, plugin.DiffUpdateReplace},
+		{"the name of a MinIO user", minioUser, map[string]any{"name": "a"}, map[string]any{"name": "b"}, plugin.DiffUpdateReplace},
+		{"what a MinIO policy says", minioPolicy, map[string]any{"policy": "a"}, map[string]any{"policy": "b"}, plugin.DiffUpdate},
 		{"the ACL of a MinIO bucket", minioBucket, map[string]any{"acl": "a"}, map[string]any{"acl": "b"}, plugin.DiffUpdate},
 	} {
 		t.Run(test.name, func(t *testing.T) {

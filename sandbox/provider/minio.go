@@ -20,7 +20,7 @@ const MinIOVersion = "0.16.3"
 // tests/acceptance, which the real provider has kept as well.
 func NewMinIO(folder string) *Cloud {
 	const bucket = "minio:index/s3Bucket:S3Bucket"
-	return &Cloud{
+	return withUsers(&Cloud{
 		base:   base{version: MinIOVersion},
 		name:   "minio",
 		folder: folder,
@@ -42,7 +42,7 @@ func NewMinIO(folder string) *Cloud {
 				goneUnauthorized: true,
 			},
 		},
-	}
+	})
 }
 
 func minioAuthorized(c *Cloud) error {

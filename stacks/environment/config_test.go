@@ -24,7 +24,7 @@ func (c *counter) NewResource(args pulumi.MockResourceArgs) (string, resource.Pr
 	defer c.mu.Unlock()
 	c.names = append(c.names, args.TypeToken+" "+args.Name)
 	outputs := args.Inputs.Copy()
-	for _, output := range []resource.PropertyKey{"bucketId", "applicationKeyId", "applicationKey"} {
+	for _, output := range []resource.PropertyKey{"bucketId", "applicationKeyId", "applicationKey", "secret"} {
 		outputs[output] = resource.NewProperty(string(output))
 	}
 	return args.Name, outputs, nil
