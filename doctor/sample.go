@@ -3,15 +3,22 @@ package main
 import (
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/catalogue"
+	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/cluster"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/diagnosis"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/examine"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/report"
 )
 
-// sample is a report on a database whose mirror has been forgotten: what was found
-// is invented, and what is made of it is not.
+// sample is a report on a database whose mirror has been failing for days: what
+// was found is invented, and what is made of it is not.
 func sample() *report.Report {
 	now := time.Date(2026, time.November, 24, 0, 9, 0, 0, time.UTC)
 	storage := cnpg.StorageArgs{
@@ -20,23 +27,37 @@ func sample() *report.Report {
 	}
 	args := cnpg.DatabaseArgs{Namespace: "auth"}
 	args.Generation = 2
-	archive := diagnosis.Read{
-		Folder: &catalogue.Folder{Segments: 1, NewestArrived: now},
-		Restorable: &catalogue.Restorable{
-			Newest:  &catalogue.Judgement{Backup: &catalogue.Backup{ID: "20261122T020003", Ended: now.Add(-46 * time.Hour)}, Last: "000000020000000300000102"},
-			Windows: []catalogue.Window{{From: time.Date(2026, time.October, 25, 2, 9, 41, 0, time.UTC), To: now.Add(-4 * time.Minute)}},
-		},
+	l := args.Layout("authentik", &storage)
+	newest := &catalogue.Judgement{
+		Backup: &catalogue.Backup{ID: "20261122T020003", Ended: now.Add(-46 * time.Hour)}, Last: "000000020000000300000102",
 	}
-	archive.Restorable.Taken = archive.Restorable.Newest
-	archive.Restorable.Backups = []catalogue.Judgement{*archive.Restorable.Newest}
-	broken := catalogue.Judgement{
-		Backup: &catalogue.Backup{ID: "20261122T020003", Ended: now.Add(-46 * time.Hour)},
-		State:  catalogue.Incomplete, Why: "lacks WAL 0000000200000003000000A1",
+	failedRun := batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Name: l.MirrorJob + "-29384"},
+		Status:     batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}},
 	}
+	lastSuccess := metav1.NewTime(now.Add(-6 * 24 * time.Hour))
 	subject := &diagnosis.Subject{
-		Name: "authentik", Layout: args.Layout("authentik", &storage), Stack: "stacks/Pulumi.homelab.yaml", Environment: "homelab",
-		Archive: archive, Now: now,
-		Mirror: diagnosis.Read{Folder: &catalogue.Folder{Segments: 1}, Restorable: &catalogue.Restorable{Backups: []catalogue.Judgement{broken}, Taken: &broken}},
+		Name: "authentik", Layout: l, Stack: "stacks/Pulumi.homelab.yaml", Environment: "homelab", Now: now,
+		Archive: diagnosis.Read{
+			Folder: &catalogue.Folder{Segments: 1, NewestArrived: now},
+			Restorable: &catalogue.Restorable{
+				Newest: newest, Taken: newest, Backups: []catalogue.Judgement{*newest},
+				Windows: []catalogue.Window{{From: time.Date(2026, time.October, 25, 2, 9, 41, 0, time.UTC), To: now.Add(-4 * time.Minute)}},
+			},
+		},
+		Mirror: diagnosis.Read{Folder: &catalogue.Folder{}, Restorable: &catalogue.Restorable{}},
+		Cluster: &cluster.Snapshot{
+			Cluster:    &cnpgv1.Cluster{},
+			MirrorJob:  &batchv1.CronJob{Status: batchv1.CronJobStatus{LastSuccessfulTime: &lastSuccess}},
+			MirrorRuns: []batchv1.Job{failedRun},
+			MirrorPods: []corev1.Pod{{Status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{
+				Name: "copy",
+				State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+					Message: `{"version":1,"problems":[{"code":"copy-failed","fails":true}]}`,
+				}},
+			}}}}},
+			MirrorLog: "ERROR : Failed to copy: operation error S3: PutObject, StatusCode: 403, api error AccessDenied: Access Denied.",
+		},
 	}
 	return &report.Report{
 		Version: report.Version, Time: now, Environment: "homelab", Databases: []diagnosis.Database{diagnosis.Diagnose(subject)},

@@ -403,6 +403,27 @@ func TestJudge(t *testing.T) {
 			why: "goes on on timeline 1 after timeline 2 had left it", state: Incomplete, taken: a,
 		},
 		{
+			name:  "a base backup that began on the old primary after the failover",
+			holds: []part{base(a, "00:08", "00:10", "1:8", "2:10"), wal(1, 2, 10), history(2, "1:6"), wal(2, 6, 12)}, now: "02:00",
+			why: "goes on on timeline 1 after timeline 2 had left it", state: Incomplete, taken: a,
+		},
+		{
+			name:  "it ended in the segment in which the old primary died, and only that one's is there",
+			holds: []part{base(a, "00:02", "00:06", "1:2", "1:6"), wal(1, 2, 6), history(2, "1:6")},
+			want:  "00:06-00:06", newest: a, taken: a,
+		},
+		{
+			name: "a history is missing between two base backups, and with it the way from the one to the other",
+			holds: []part{
+				base(a, "00:02", "00:04", "2:2", "2:4"), history(2, "1:1"), wal(2, 2, 9),
+				base(b, "00:10", "00:12", "4:8", "4:10"), wal(4, 8, 14),
+				func(b *bucket) {
+					b.put("wals/00000004.history", "1\t0/1800000\tx\n2\t0/7800000\tx\n3\t0/7900000\tx\n", 9, midnight)
+				},
+			},
+			want: "00:04-00:08 00:12-00:13", newest: b, taken: b,
+		},
+		{
 			name:  "a base backup that ended on a timeline whose history is lost",
 			holds: []part{base(a, "00:02", "00:08", "1:2", "2:8"), wal(1, 2, 6), wal(2, 6, 12)}, now: "02:00",
 			why: "is on timeline 2, which is no ancestor of timeline 1", state: Incomplete, taken: a,

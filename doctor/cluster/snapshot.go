@@ -42,11 +42,19 @@ type Snapshot struct {
 	MirrorJob  *batchv1.CronJob
 	MirrorRuns []batchv1.Job
 	MirrorPods []corev1.Pod
+	// MirrorLog is the end of what the copying of the last failed run said.
+	MirrorLog string
 	// ExternalSecrets are those of the B2 keys, by name.
 	ExternalSecrets map[string]*ExternalSecret
 	// Unread says what could not be read, and why.
 	Unread []string
+
+	missing map[string]bool
 }
+
+// Lacks tells whether an object is known not to be there; kind is clusters,
+// objectstores or cronjobs. One that may not be read may be there.
+func (s *Snapshot) Lacks(kind, name string) bool { return s.missing[kind+" "+name] }
 
 // ExternalSecret is what External Secrets says of one.
 type ExternalSecret struct {
@@ -123,7 +131,9 @@ func unique(names []string) []string {
 // could not be asked at all; what is not there or may not be read is noted in the
 // snapshot.
 func (c Client) Read(ctx context.Context, l cnpg.Layout) (*Snapshot, error) {
-	s := &Snapshot{Stores: map[string]*barmanv1.ObjectStore{}, ExternalSecrets: map[string]*ExternalSecret{}}
+	s := &Snapshot{
+		Stores: map[string]*barmanv1.ObjectStore{}, ExternalSecrets: map[string]*ExternalSecret{}, missing: map[string]bool{},
+	}
 	r := &reader{client: c, namespace: l.Namespace, snapshot: s}
 	s.Cluster = get[cnpgv1.Cluster](ctx, r, clusters, l.Cluster)
 	if r.err != nil {
@@ -195,6 +205,7 @@ func get[T any](ctx context.Context, r *reader, of resource, name string) *T {
 	}
 	object, err := r.client.Objects.Resource(of).Namespace(r.namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
+		r.snapshot.missing[of.Resource+" "+name] = apierrors.IsNotFound(err)
 		r.note(of.Resource+" "+name, err)
 		return nil
 	}
@@ -266,6 +277,9 @@ func (r *reader) log(ctx context.Context, pod, container string) string {
 		return ""
 	}
 	said, err := r.client.Logs(ctx, r.namespace, pod, container, lines)
+	if apierrors.IsBadRequest(err) {
+		return "" // it has not begun, so it has said nothing
+	}
 	r.note("the log of "+pod, err)
 	return said
 }
@@ -283,6 +297,15 @@ func (r *reader) mirror(ctx context.Context, l cnpg.Layout) {
 		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
 	})
 	r.snapshot.MirrorPods = list[corev1.Pod](ctx, r, pods, "app.kubernetes.io/name=cnpg-backup-mirror,app.kubernetes.io/instance="+l.Cluster)
+	slices.SortStableFunc(r.snapshot.MirrorPods, func(a, b corev1.Pod) int {
+		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
+	})
+	for _, pod := range slices.Backward(r.snapshot.MirrorPods) {
+		if pod.Status.Phase == corev1.PodFailed {
+			r.snapshot.MirrorLog = r.log(ctx, pod.Name, "copy")
+			break
+		}
+	}
 }
 
 // externalSecret reads one, and why it fails: its condition does not say.

@@ -245,6 +245,9 @@ func (s *Subject) sidecarLog() string {
 // clusterFindings are about the Cluster as a whole.
 func (s *Subject) clusterFindings() []Finding {
 	object := s.Cluster.Cluster
+	if object == nil && !s.Cluster.Lacks("clusters", s.Layout.Cluster) {
+		return nil
+	}
 	if object == nil {
 		return []Finding{found(NoCluster, fmt.Sprintf("Cluster %s in namespace %s is not there", s.Layout.Cluster, s.Layout.Namespace), time.Time{},
 			"Restore it as docs/restore.md says, with the lines below.", "")}
@@ -279,7 +282,7 @@ func (s *Subject) recoveryFindings() []Finding {
 			name = l.Mirror.Name
 		}
 	}
-	if s.Cluster.Stores[name] == nil {
+	if s.Cluster.Lacks("objectstores", name) {
 		return []Finding{found(RecoveryStoreGone, "ObjectStore "+name+" is not there", time.Time{}, "Deploy it:", s.make("up"))}
 	}
 	if code, text, known := logged(s.Cluster.RecoveryLog); known {
@@ -571,7 +574,7 @@ func (s *Subject) jobFindings() []Finding {
 	switch {
 	case l.MirrorJob == "":
 		return []Finding{found(MirrorIdle, "mirror.disabled is true", time.Time{}, "Remove it in "+s.Stack+" and deploy.", s.make("up"))}
-	case job == nil && s.Cluster.Cluster == nil:
+	case job == nil && (s.Cluster.Cluster == nil || !s.Cluster.Lacks("cronjobs", l.MirrorJob)):
 		return nil
 	case job == nil:
 		return []Finding{found(MirrorIdle, "CronJob "+l.MirrorJob+" is not there", time.Time{}, "Deploy it:", s.make("up"))}
@@ -589,6 +592,9 @@ func (s *Subject) jobFindings() []Finding {
 		if message := s.lastMessage(); message != nil {
 			codes := message.problems()
 			finding.Seen += ": " + strings.Join(codes, ", ")
+			if _, text, known := logged(s.Cluster.MirrorLog); known {
+				finding.Seen = oneLine(finding.Seen + ": " + text)
+			}
 			finding.alone = slices.ContainsFunc(codes, func(code string) bool { return !slices.Contains(ofArchive, code) })
 		}
 		findings = append(findings, finding)
