@@ -339,6 +339,9 @@ func TestUnpublished(t *testing.T) {
 	mirror.write(t, dead+"/16384.tar.gz", "dead", ago(40*day))
 	mirror.write(t, young+"/data.tar.gz", "young", ago(20*day))
 	mirror.write(t, late+"/data.tar.gz", "late", ago(0))
+	const known = "base/20200103T000000"
+	mirror.write(t, known+"/data.tar.gz", "known", ago(40*day))
+	archive.write(t, known+"/backup.info", "status=STARTED\n", ago(40*day))
 
 	archive.write(t, segmentPath(1, 10)+".gz", "half", ago(0))
 	mirror.write(t, segmentPath(1, 10)+".gz", "the whole of it", ago(0))
@@ -351,11 +354,12 @@ func TestUnpublished(t *testing.T) {
 	run := j.run(t)
 	require.True(t, run.well, run.output)
 	assert.Equal(t, []string{"unpublished"}, run.codes())
-	assert.Equal(t, 3, run.Problems[0].Count)
+	assert.Equal(t, 4, run.Problems[0].Count)
 	assert.False(t, mirror.has(dead+"/data.tar.gz"))
 	assert.False(t, mirror.has(dead+"/16384.tar.gz"))
 	assert.True(t, mirror.has(young+"/data.tar.gz"))
 	assert.True(t, mirror.has(late+"/data.tar.gz"))
+	assert.True(t, mirror.has(known+"/data.tar.gz"), "the archive knows of it")
 }
 
 // TestCleaningIsKilled kills the job while it deletes what can never be
