@@ -43,7 +43,7 @@ func newPair(t *testing.T) *pair {
 	t.Helper()
 	w := newWorld(t, cnpg.B2, "")
 	for _, options := range []*cnpg.StoreOptions{&w.args.B2, &w.args.MinIO} {
-		options.Data.Compression = "none"
+		options.Data.Compression, options.WAL.Compression = "none", "none"
 		options.WAL.MaxParallel = 1
 	}
 	p := &pair{world: w, whole: t, primary: w.begin(t)}
@@ -344,20 +344,20 @@ func (p *pair) judge(t *testing.T, random *rand.Rand, story string) {
 		t.Logf("%s: nothing restores, as it was said", story)
 		return
 	}
-	segment := p.judgeEnd(t, at, from, said, told)
+	segment := p.judgeEnd(t, at, said, told)
 
 	inside, outside := p.divide(windows, said.NewestWAL)
 	in, out := "no moment in it", "none outside"
 	if len(inside) > 0 {
 		m := inside[random.IntN(len(inside))]
-		got, err := p.restoreMoment(t, at, from, m)
+		got, err := p.restoreMoment(t, at, m)
 		require.NoError(t, err, "promised %s: %s", m.time, told)
 		assert.Equal(t, m.contents, got, "promised %s: %s", m.time, told)
 		in = m.time
 	}
 	if len(outside) > 0 {
 		m := outside[random.IntN(len(outside))]
-		got, err := p.restoreFromAny(t, random, at, from, m)
+		got, err := p.restoreFromAny(t, random, at, m)
 		assert.True(t, err != nil || got != m.contents, "%s was not promised and comes back: %s", m.time, told)
 		out = m.time
 	}
@@ -366,9 +366,9 @@ func (p *pair) judge(t *testing.T, random *rand.Rand, story string) {
 
 // judgeEnd restores the newest base backup and all that follows it, and returns
 // the last segment that the recovery was given of its timeline.
-func (p *pair) judgeEnd(t *testing.T, at *s3server.Store, from lab.Folder, said mirror.Copy, told string) string {
+func (p *pair) judgeEnd(t *testing.T, at *s3server.Store, said mirror.Copy, told string) string {
 	t.Helper()
-	life, err := p.restore(t, from, &cnpgv1.RecoveryTarget{BackupID: said.NewestBackup})
+	life, err := p.restoreByHand(t, at, &cnpgv1.RecoveryTarget{BackupID: said.NewestBackup})
 	require.NoError(t, err, told)
 	defer life.Stop()
 	asked := life.Asked()
@@ -478,16 +478,28 @@ func (m moment) at() time.Time {
 	return at
 }
 
+// restoreByHand makes a throw-away database of a base backup.
+func (p *pair) restoreByHand(t *testing.T, at *s3server.Store, target *cnpgv1.RecoveryTarget) (*lab.Life, error) {
+	t.Helper()
+	dir, err := os.MkdirTemp(p.dir, "restored-")
+	require.NoError(t, err)
+	life, err := lab.RestoreByHand(t.Context(), dir, at, prefix(1), target)
+	if err == nil {
+		t.Cleanup(life.Stop)
+	}
+	return life, err
+}
+
 // restoreMoment restores to a time, from the newest base backup that can. In a
 // damaged archive that may not be the one that the plugin would choose.
-func (p *pair) restoreMoment(t *testing.T, at *s3server.Store, from lab.Folder, m moment) (got lab.Contents, err error) {
+func (p *pair) restoreMoment(t *testing.T, at *s3server.Store, m moment) (got lab.Contents, err error) {
 	t.Helper()
 	err = errNoBackup
 	for _, id := range p.before(t, at, m) {
-		got, err = p.restoreBackup(t, from, &cnpgv1.RecoveryTarget{BackupID: id, TargetTime: m.time})
+		got, err = p.restoreBackup(t, at, &cnpgv1.RecoveryTarget{BackupID: id, TargetTime: m.time})
 		if err != nil && strings.Contains(err.Error(), "recovery ended before configured recovery target was reached") {
 			// Nothing was committed after it: it is the end of the WAL.
-			got, err = p.restoreBackup(t, from, &cnpgv1.RecoveryTarget{BackupID: id})
+			got, err = p.restoreBackup(t, at, &cnpgv1.RecoveryTarget{BackupID: id})
 		}
 		if err == nil && got == m.contents {
 			break
@@ -497,13 +509,13 @@ func (p *pair) restoreMoment(t *testing.T, at *s3server.Store, from lab.Folder, 
 }
 
 // restoreFromAny restores to a time from one of the base backups before it.
-func (p *pair) restoreFromAny(t *testing.T, random *rand.Rand, at *s3server.Store, from lab.Folder, m moment) (lab.Contents, error) {
+func (p *pair) restoreFromAny(t *testing.T, random *rand.Rand, at *s3server.Store, m moment) (lab.Contents, error) {
 	t.Helper()
 	backups := p.before(t, at, m)
 	if len(backups) == 0 {
 		return lab.Contents{}, errNoBackup
 	}
-	return p.restoreBackup(t, from, &cnpgv1.RecoveryTarget{BackupID: backups[random.IntN(len(backups))], TargetTime: m.time})
+	return p.restoreBackup(t, at, &cnpgv1.RecoveryTarget{BackupID: backups[random.IntN(len(backups))], TargetTime: m.time})
 }
 
 var errNoBackup = errors.New("no base backup is so old")
@@ -522,9 +534,9 @@ func (p *pair) before(t *testing.T, at *s3server.Store, m moment) []string {
 	return older
 }
 
-func (p *pair) restoreBackup(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTarget) (lab.Contents, error) {
+func (p *pair) restoreBackup(t *testing.T, at *s3server.Store, target *cnpgv1.RecoveryTarget) (lab.Contents, error) {
 	t.Helper()
-	life, err := p.restore(t, from, target)
+	life, err := p.restoreByHand(t, at, target)
 	if err != nil {
 		return lab.Contents{}, err
 	}

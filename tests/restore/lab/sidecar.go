@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +28,8 @@ import (
 	pgtime "github.com/cloudnative-pg/machinery/pkg/postgres/time"
 	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 // Folder is one server name in one ObjectStore.
@@ -46,6 +50,9 @@ type Sidecar struct {
 
 	listener *http.Server
 	served   chan struct{}
+
+	// fetch brings a WAL file to a path. Default: with barman.
+	fetch func(ctx context.Context, name, to string) error
 
 	lock  sync.Mutex
 	asked []Asked
@@ -163,7 +170,11 @@ func maxParallel(folder *Folder) int {
 
 // restoreWAL answers a recovery and remembers the answer.
 func (s *Sidecar) restoreWAL(ctx context.Context, name, to string) error {
-	err := s.fetchWAL(ctx, name, to)
+	fetch := s.fetchWAL
+	if s.fetch != nil {
+		fetch = s.fetch
+	}
+	err := fetch(ctx, name, filepath.Join(s.instance.data(), to))
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	s.asked = append(s.asked, Asked{Name: name, Got: err == nil})
@@ -173,7 +184,6 @@ func (s *Sidecar) restoreWAL(ctx context.Context, name, to string) error {
 // fetchWAL is WALServiceImplementation.restoreFromBarmanObjectStore.
 func (s *Sidecar) fetchWAL(ctx context.Context, name, to string) error {
 	configuration := &s.from.Store.Spec.Configuration
-	to = filepath.Join(s.instance.data(), to)
 	environment, err := s.environment(ctx, s.from)
 	if err != nil {
 		return err
@@ -362,16 +372,54 @@ func Restore(ctx context.Context, dir string, secrets client.Client, from Folder
 	if err := life.restore(ctx, target); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(instance.data(), "recovery.signal"), nil, 0o600); err != nil {
+	return life, life.recover(ctx, target)
+}
+
+// RestoreByHand makes a database of one base backup of a server name as
+// PostgreSQL's documentation has it, without barman, each of whose programs costs
+// half a second to start. What is stored must not be compressed.
+func RestoreByHand(ctx context.Context, dir string, store *s3server.Store, server string, target *cnpgv1.RecoveryTarget,
+) (*Life, error) {
+	instance := instanceAt(dir)
+	if err := os.MkdirAll(instance.data(), 0o700); err != nil {
 		return nil, err
+	}
+	archive, err := store.Read(ctx, server+"/base/"+target.BackupID+"/data.tar")
+	if err != nil {
+		return nil, err
+	}
+	unpack := exec.CommandContext(ctx, "tar", "--extract", "--directory", instance.data())
+	unpack.Stdin = bytes.NewReader(archive)
+	if output, err := unpack.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("unpack base backup %s: %w\n%s", target.BackupID, err, output)
+	}
+	life := &Life{instance, &Sidecar{instance: instance, fetch: func(ctx context.Context, name, to string) error {
+		key := name
+		if !strings.HasSuffix(name, ".history") {
+			key = name[:16] + "/" + name
+		}
+		content, err := store.Read(ctx, server+"/wals/"+key)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, content, 0o600)
+	}}}
+	return life, life.recover(ctx, target)
+}
+
+// recover starts a server on an unpacked base backup, which fetches WAL until its
+// target, and waits until it takes connections for writing.
+func (l *Life) recover(ctx context.Context, target *cnpgv1.RecoveryTarget) error {
+	if err := os.WriteFile(filepath.Join(l.data(), "recovery.signal"), nil, 0o600); err != nil {
+		return err
 	}
 	settings := recoverySettings(target)
-	settings["restore_command"] = life.command(restoreCommand, "%f %p")
-	if err := life.start(ctx, settings); err != nil {
-		life.Stop()
-		return nil, err
+	settings["restore_command"] = l.command(restoreCommand, "%f %p")
+	if err := l.start(ctx, settings); err != nil {
+		l.Stop()
+		return err
 	}
-	return life, nil
+	return nil
 }
 
 // recoverySettings are what CloudNativePG writes for a recovery target, and
