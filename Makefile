@@ -4,6 +4,9 @@
 STACK ?= local
 # The kubernetes plugin of `make acceptance`: stand-in, or real as Pulumi finds it.
 PLUGINS ?= stand-in
+# PostgreSQL and barman of the restore tests, from Debian: stable, or current, which
+# is what testing has.
+TOOLS ?= current
 # The sandbox deploys the embedded default; every other stack is deployed by the
 # installed Pulumi with the real plugins.
 SANDBOX = go -C sandbox build -o ../.sandbox/start ./cmd/start && cd sandbox && ../.sandbox/start
@@ -11,7 +14,7 @@ SANDBOX = go -C sandbox build -o ../.sandbox/start ./cmd/start && cd sandbox && 
 MODULES = . doctor sandbox tests tools tools/b2sdk examples/outside
 
 # A misspelt variable would quietly mean the local environment.
-UNKNOWN = $(filter-out STACK=%,$(MAKEOVERRIDES))
+UNKNOWN = $(filter-out STACK=% PLUGINS=% TOOLS=%,$(MAKEOVERRIDES))
 ifneq ($(UNKNOWN),)
 $(error there is no variable $(UNKNOWN); did you mean STACK=$(lastword $(subst =, ,$(UNKNOWN)))?)
 endif
@@ -31,6 +34,7 @@ help: ## Show this help
 	@echo
 	@echo "  STACK=<environment> chooses one of stacks/Pulumi.<environment>.yaml"
 	@echo "  PLUGINS=real makes acceptance use the real plugin for Kubernetes"
+	@echo "  TOOLS=stable takes restore-test's PostgreSQL and barman from Debian stable"
 
 ifeq ($(STACK),local)
 up: ## Deploy an environment; without STACK into the sandbox
@@ -68,14 +72,14 @@ acceptance: ## Try everything on a real API server and operators
 	go -C tests test -tags acceptance -count=1 -v -timeout 60m ./acceptance/ -plugins=$(PLUGINS)
 
 restore-test: ## Restore from both copies with real servers (root)
-	go -C tests test -tags restore -count=1 -v -timeout 60m ./restore/
+	TOOLS=$(TOOLS) go -C tests test -tags restore -count=1 -v -timeout 60m ./restore/
 
 e2e: ## Run on a real node (root, E2E_DISPOSABLE_MACHINE=1)
 	go -C tests test -tags e2e -count=1 -p 1 -v -timeout 90m ./node ./e2e
 
 bench: ## Measure cost beside a baseline, and backups (root)
 	go -C tests run ./bench
-	go -C tests run ./restore/bench
+	TOOLS=$(TOOLS) go -C tests run ./restore/bench
 
 check: ## Check formatting, vet, lint, tidiness and generated code
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then \
@@ -95,4 +99,4 @@ clean: ## Delete the sandbox; what is built for it stays
 	rm -rf .sandbox/*/
 
 clean-tools: ## Delete all that is built, which takes minutes again
-	rm -rf .sandbox tools/.bin tests/node/.images
+	rm -rf .sandbox tools/.bin tests/node/.images tests/debian/.roots

@@ -58,7 +58,7 @@ func (t Tool) Build(ctx context.Context, progress io.Writer) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("build %s: %w", t.Name, err)
 	}
-	unlock, err := lock(ctx, binary+".lock")
+	unlock, err := Lock(ctx, binary+".lock")
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", t.Name, err)
 	}
@@ -138,8 +138,8 @@ func (t Tool) key(module, flags string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil))[:12], nil
 }
 
-// lock takes an exclusive lock that ends with the process at the latest.
-func lock(ctx context.Context, name string) (func(), error) {
+// Lock takes an exclusive lock that ends with the process at the latest.
+func Lock(ctx context.Context, name string) (func(), error) {
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(lab.Options{}, m.Run)) }
+func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }
 
 const (
 	namespace = "auth"
@@ -60,7 +60,7 @@ func newWorld(t *testing.T, archive cnpg.Location, nasData string) *world {
 			Namespace: namespace,
 			Cluster:   cluster,
 			Spec: cnpgv1.ClusterSpec{
-				ImageName:            "ghcr.io/cloudnative-pg/postgresql:15.18",
+				ImageName:            "ghcr.io/cloudnative-pg/postgresql:17.7",
 				StorageConfiguration: cnpgv1.StorageConfiguration{Size: "1Gi"},
 			},
 			Backup: cnpg.Backup{Archive: archive, Retention: "30d"},
@@ -72,9 +72,6 @@ func newWorld(t *testing.T, archive cnpg.Location, nasData string) *world {
 	// A checkpoint that spares the disk would take minutes.
 	w.args.B2.Data.ImmediateCheckpoint = true
 	w.args.MinIO.Data.ImmediateCheckpoint = true
-	// Debian 12's barman has no other codec that it writes.
-	w.args.B2.WAL.Compression, w.args.MinIO.WAL.Compression = "gzip", "gzip"
-	w.args.B2.Data.Compression, w.args.MinIO.Data.Compression = "gzip", "gzip"
 	if archive == cnpg.MinIO {
 		w.archive, w.mirror = nas, b2
 	}
@@ -97,6 +94,8 @@ func (w *world) render(t *testing.T, generation int) *lab.Rendered {
 		B2:        cnpg.B2Args{Bucket: w.b2.Bucket, Region: "us-west-002", Endpoint: w.b2.Endpoint},
 		MinIO:     cnpg.MinIOArgs{Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: "nas-credentials"},
 		Bitwarden: cnpg.BitwardenArgs{Store: "bitwarden-backend", Item: "backblaze-b2-cnpg-offsite"},
+		// Base backups are compressed as its barman can.
+		PluginVersion: lab.Plugin(),
 	}, &args)
 	require.NoError(t, err)
 	return rendered

@@ -33,7 +33,7 @@ const (
 )
 
 func main() {
-	os.Exit(lab.Main(lab.Options{NewerBarman: true}, func() int {
+	os.Exit(lab.Main(func() int {
 		if err := run(context.Background()); err != nil {
 			fmt.Fprintf(os.Stderr, "error: %v\n%s", err, lab.Log())
 			return 1
@@ -102,10 +102,12 @@ func (w *world) render(b2Endpoint string) (*lab.Rendered, error) {
 		B2:        cnpg.B2Args{Bucket: w.b2.Bucket, Region: "us-west-002", Endpoint: b2Endpoint},
 		MinIO:     cnpg.MinIOArgs{Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: "nas-credentials"},
 		Bitwarden: cnpg.BitwardenArgs{Store: "bitwarden-backend", Item: "backblaze-b2-cnpg-offsite"},
+		// Base backups are compressed as its barman can.
+		PluginVersion: lab.Plugin(),
 	}, &cnpg.DatabaseArgs{
 		Namespace: namespace, Cluster: cluster,
 		Spec: cnpgv1.ClusterSpec{
-			ImageName:            "ghcr.io/cloudnative-pg/postgresql:15.18",
+			ImageName:            "ghcr.io/cloudnative-pg/postgresql:17.7",
 			StorageConfiguration: cnpgv1.StorageConfiguration{Size: "1Gi"},
 		},
 		Backup: cnpg.Backup{B2: cnpg.StoreOptions{

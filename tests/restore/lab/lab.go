@@ -1,6 +1,6 @@
 // Package lab is where databases are backed up, mirrored, lost and restored:
-// PostgreSQL and barman's cloud tools from Debian's packages, S3 servers built
-// from MinIO's module and rclone built from its own, all on loopback.
+// PostgreSQL and barman's cloud tools of a Debian release, S3 servers built from
+// MinIO's module and rclone built from its own, all on loopback.
 //
 // It does what CloudNativePG and the Barman Cloud plugin do around those
 // programs, with the library that the plugin's sidecar uses, and runs the
@@ -15,10 +15,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"os/user"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -36,13 +34,14 @@ import (
 // outlive the lab even when it is killed. So the lab's process starts itself
 // twice more:
 //
-//	outside   as root: installs, builds, makes a temporary directory
+//	outside   as root: builds, makes a temporary directory
 //	entering  as root in a PID and a mount namespace of its own, where killing
 //	          the first process kills all, and mounts vanish
-//	inside    as user postgres: everything else
+//	inside    as user postgres in the Debian release's root: everything else
 const (
 	stageVariable     = "CNPG_BACKUP_LAB_STAGE"
 	directoryVariable = "CNPG_BACKUP_LAB_DIRECTORY"
+	rootVariable      = "CNPG_BACKUP_LAB_ROOT"
 	stageEntering     = "entering"
 	stageInside       = "inside"
 
@@ -53,16 +52,9 @@ const (
 	smallDisk = "96m"
 )
 
-// Options say what the lab is to have beyond the usual.
-type Options struct {
-	// NewerBarman takes barman from Debian 13 instead of 12: it compresses with
-	// lz4 and zstd too.
-	NewerBarman bool
-}
-
 // Main runs body inside the lab and returns its exit code. It is called first
 // thing in main or TestMain, and starts the calling program anew.
-func Main(options Options, body func() int) int {
+func Main(body func() int) int {
 	if len(os.Args) > 1 && isWALCommand(os.Args[1]) {
 		return walCommand(os.Args[1:])
 	}
@@ -78,7 +70,7 @@ func Main(options Options, body func() int) int {
 		ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		defer cancel()
 		var code int
-		if code, err = outside(ctx, os.Stdout, options); err == nil {
+		if code, err = outside(ctx, os.Stdout); err == nil {
 			return code
 		}
 	}
@@ -88,6 +80,16 @@ func Main(options Options, body func() int) int {
 
 // Directory is the lab's temporary directory.
 func Directory() string { return os.Getenv(directoryVariable) }
+
+// Plugin is the newest release of the Barman Cloud plugin whose barman is not
+// newer than the lab's.
+func Plugin() string {
+	release, err := debian.ChosenRelease()
+	if err != nil {
+		panic(err) // outside has checked it
+	}
+	return release.Plugin
+}
 
 // Log is the end of what barman and the library around it said.
 func Log() string { return process.Tail(logFile(), 40) }
@@ -117,11 +119,16 @@ func NewStore(ctx context.Context, dir, bucket string, options s3server.Options)
 func SmallDisk() string { return "/mnt/small-disk" }
 
 // outside makes the lab, runs it, and cleans up behind it.
-func outside(ctx context.Context, progress io.Writer, options Options) (int, error) {
+func outside(ctx context.Context, progress io.Writer) (int, error) {
 	if os.Geteuid() != 0 {
-		return 0, errors.New("root is needed, to install Debian packages and to become the user postgres: run it with sudo")
+		return 0, errors.New("root is needed, to make a Debian root and to become the user postgres: run it with sudo")
 	}
-	if err := debian.Install(ctx, progress, debianPackages()); err != nil {
+	release, err := debian.ChosenRelease()
+	if err != nil {
+		return 0, err
+	}
+	root, err := release.Root(ctx, progress)
+	if err != nil {
 		return 0, err
 	}
 	minio, err := tools.Minio().Build(ctx, progress)
@@ -137,18 +144,10 @@ func outside(ctx context.Context, progress io.Writer, options Options) (int, err
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := furnish(dir, minio, rclone); err != nil {
+	if err := furnish(dir, root, minio, rclone); err != nil {
 		return 0, err
 	}
-	environment := append(os.Environ(), stageVariable+"="+stageEntering, directoryVariable+"="+dir, "HOME="+dir, "TMPDIR="+dir)
-	if options.NewerBarman {
-		python, err := downloadBarman(ctx, progress, filepath.Join(dir, "barman"))
-		if err != nil {
-			return 0, err
-		}
-		environment = append(environment, pythonPath+"="+python,
-			"PATH="+filepath.Join(dir, "barman", "usr", "bin")+":"+os.Getenv("PATH"))
-	}
+	environment := append(os.Environ(), stageVariable+"="+stageEntering, directoryVariable+"="+dir, rootVariable+"="+root)
 
 	// The parent-death signal is bound to the thread that starts the child.
 	runtime.LockOSThread()
@@ -175,7 +174,7 @@ func toolsFolder(dir string) string { return filepath.Join(dir, "copy-image") }
 // furnish puts into the directory what the user postgres is to run: this
 // program, MinIO, and the programs of the mirror's copy image, which are
 // BusyBox and rclone and nothing else.
-func furnish(dir, minio, rclone string) error {
+func furnish(dir, root, minio, rclone string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -191,7 +190,9 @@ func furnish(dir, minio, rclone string) error {
 	if err := copyProgram(minio, filepath.Join(dir, "bin", "minio")); err != nil {
 		return err
 	}
-	applets, err := exec.Command("busybox", "--list").Output() //nolint:noctx // returns at once
+	list := exec.Command(busybox, "--list") //nolint:noctx // returns at once
+	list.Dir, list.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: root}
+	applets, err := list.Output()
 	if err != nil {
 		return fmt.Errorf("list the applets of BusyBox: %w", err)
 	}
@@ -200,18 +201,14 @@ func furnish(dir, minio, rclone string) error {
 	}
 	links := map[string]string{}
 	for applet := range strings.FieldsSeq(string(applets)) {
-		links[applet] = "/usr/bin/busybox"
+		links[applet] = busybox
 	}
 	for name, target := range links {
 		if err := os.Symlink(target, filepath.Join(toolsFolder(dir), name)); err != nil {
 			return err
 		}
 	}
-	uid, gid, err := accountIDs()
-	if err != nil {
-		return err
-	}
-	return os.Chown(dir, uid, gid)
+	return nil
 }
 
 func copyProgram(from, to string) error {
@@ -231,48 +228,86 @@ func copyProgram(from, to string) error {
 	return target.Close()
 }
 
-// enter mounts what the lab needs, gives up root and starts this program anew.
+// busybox is where every root has it.
+const busybox = "/usr/bin/busybox"
+
+// enter changes into the root, mounts what the lab needs, gives up root and starts
+// this program anew.
 func enter() error {
-	uid, gid, err := accountIDs()
+	root, dir := os.Getenv(rootVariable), "/mnt/lab"
+	uid, gid, err := accountIDs(root)
 	if err != nil {
 		return err
 	}
-	options := fmt.Sprintf("mode=0755,uid=%d,gid=%d", uid, gid)
-	for _, mount := range []struct {
-		what, where, kind, options string
-		flags                      uintptr
-	}{
-		{"", "/", "", "", syscall.MS_REC | syscall.MS_PRIVATE},
-		{"proc", "/proc", "proc", "", 0},
-		{"tmpfs", "/mnt", "tmpfs", options, 0},
-	} {
-		if err := syscall.Mount(mount.what, mount.where, mount.kind, mount.flags, mount.options); err != nil {
-			return fmt.Errorf("mount %s: %w", mount.where, err)
-		}
-	}
-	if err := os.Mkdir(SmallDisk(), 0o755); err != nil {
+	if err := os.Chown(Directory(), uid, gid); err != nil {
 		return err
 	}
-	if err := syscall.Mount("tmpfs", SmallDisk(), "tmpfs", 0, options+",size="+smallDisk); err != nil {
-		return fmt.Errorf("mount %s: %w", SmallDisk(), err)
+	options := fmt.Sprintf("mode=0755,uid=%d,gid=%d", uid, gid)
+	if err := mountAll([]mount{
+		{"", "/", "", "", syscall.MS_REC | syscall.MS_PRIVATE},
+		// Several labs share a root.
+		{root, root, "", "", syscall.MS_BIND},
+		{"", root, "", "", syscall.MS_BIND | syscall.MS_REMOUNT | syscall.MS_RDONLY},
+		{"proc", root + "/proc", "proc", "", 0},
+		{"/dev", root + "/dev", "", "", syscall.MS_BIND | syscall.MS_REC},
+		{"tmpfs", root + "/tmp", "tmpfs", "mode=1777", 0},
+		{"tmpfs", root + "/mnt", "tmpfs", options, 0},
+	}); err != nil {
+		return err
+	}
+	for _, folder := range []string{dir, SmallDisk()} {
+		if err := os.Mkdir(root+folder, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := mountAll([]mount{
+		{Directory(), root + dir, "", "", syscall.MS_BIND},
+		{"tmpfs", root + SmallDisk(), "tmpfs", options + ",size=" + smallDisk, 0},
+	}); err != nil {
+		return err
+	}
+	if err := errors.Join(syscall.Chroot(root), os.Chdir(dir)); err != nil {
+		return fmt.Errorf("enter %s: %w", root, err)
 	}
 	if err := errors.Join(syscall.Setgroups([]int{gid}), syscall.Setgid(gid), syscall.Setuid(uid)); err != nil {
 		return fmt.Errorf("become the user %s: %w", account, err)
 	}
-	if err := os.Setenv(stageVariable, stageInside); err != nil {
-		return err
+	for name, value := range map[string]string{
+		stageVariable: stageInside, directoryVariable: dir, "HOME": dir, "TMPDIR": dir, "PATH": "/usr/bin:/bin",
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
 	}
-	return syscall.Exec(labProgram(Directory()), append([]string{"lab"}, os.Args[1:]...), os.Environ())
+	return syscall.Exec(labProgram(dir), append([]string{"lab"}, os.Args[1:]...), os.Environ())
 }
 
-func accountIDs() (uid, gid int, err error) {
-	postgres, err := user.Lookup(account)
-	if err != nil {
-		return 0, 0, fmt.Errorf("the package postgresql-common makes the user %s: %w", account, err)
+type mount struct {
+	what, where, kind, options string
+	flags                      uintptr
+}
+
+func mountAll(mounts []mount) error {
+	for _, m := range mounts {
+		if err := syscall.Mount(m.what, m.where, m.kind, m.flags, m.options); err != nil {
+			return fmt.Errorf("mount %s: %w", m.where, err)
+		}
 	}
-	if uid, err = strconv.Atoi(postgres.Uid); err != nil {
+	return nil
+}
+
+// accountIDs are the numbers of the account in a root. The C library would look
+// them up in the machine's own.
+func accountIDs(root string) (uid, gid int, err error) {
+	content, err := os.ReadFile(filepath.Join(root, "etc", "passwd"))
+	if err != nil {
 		return 0, 0, err
 	}
-	gid, err = strconv.Atoi(postgres.Gid)
-	return uid, gid, err
+	for line := range strings.Lines(string(content)) {
+		if name, rest, _ := strings.Cut(line, ":"); name == account {
+			_, err = fmt.Sscanf(rest, "x:%d:%d:", &uid, &gid)
+			return uid, gid, err
+		}
+	}
+	return 0, 0, fmt.Errorf("%s has no user %s", root, account)
 }

@@ -16,6 +16,16 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
+// postgresProgram is where Debian keeps a program of the server: there is one
+// major version in the root.
+func postgresProgram(name string) string {
+	programs, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	if err != nil || len(programs) == 0 {
+		return name
+	}
+	return programs[0]
+}
+
 // Instance is one PostgreSQL server. Its directory holds data/ and run/.
 type Instance struct {
 	dir     string
@@ -35,7 +45,7 @@ func (i *Instance) initialize(ctx context.Context, arguments ...string) error {
 	arguments = append([]string{
 		"--pgdata", i.data(), "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
 	}, arguments...)
-	cmd := exec.CommandContext(ctx, filepath.Join(postgresBin, "initdb"), arguments...)
+	cmd := exec.CommandContext(ctx, postgresProgram("initdb"), arguments...)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, output)
 	}
@@ -62,7 +72,7 @@ func (i *Instance) launch(settings map[string]string) error {
 	}
 	var err error
 	i.process, err = process.Start(process.Command{
-		Name: "postgres", Path: filepath.Join(postgresBin, "postgres"), Args: arguments, Env: os.Environ(), Dir: i.dir,
+		Name: "postgres", Path: postgresProgram("postgres"), Args: arguments, Env: os.Environ(), Dir: i.dir,
 	})
 	if err != nil {
 		return err

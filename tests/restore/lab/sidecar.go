@@ -89,9 +89,6 @@ func (s *Sidecar) environment(ctx context.Context, folder *Folder) ([]string, er
 	environment := []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.instance.dir, "PGHOST=" + s.instance.run(), "PGUSER=postgres",
 	}
-	if modules := os.Getenv(pythonPath); modules != "" {
-		environment = append(environment, pythonPath+"="+modules)
-	}
 	for _, variable := range folder.Store.Spec.InstanceSidecarConfiguration.Env {
 		environment = append(environment, variable.Name+"="+variable.Value)
 	}
@@ -446,16 +443,31 @@ func recoverySettings(target *cnpgv1.RecoveryTarget) map[string]string {
 	return settings
 }
 
-// start starts sidecar and server.
+// start starts sidecar and server, and asks for an empty archive.
 func (l *Life) start(ctx context.Context, settings map[string]string) error {
+	if l.to != nil {
+		if err := os.WriteFile(l.Sidecar.emptyArchiveCheck(), nil, 0o600); err != nil {
+			return err
+		}
+	}
+	return l.proceed(ctx, settings)
+}
+
+// Continue stops the database and starts it again, to write to the same folder in
+// another way.
+func (l *Life) Continue(ctx context.Context, to Folder) error {
+	l.Stop()
+	l.to = &to
+	return l.proceed(ctx, nil)
+}
+
+// proceed starts sidecar and server.
+func (l *Life) proceed(ctx context.Context, settings map[string]string) error {
 	if err := l.serve(ctx); err != nil {
 		return err
 	}
 	all := l.baseSettings()
 	if l.to != nil {
-		if err := os.WriteFile(l.Sidecar.emptyArchiveCheck(), nil, 0o600); err != nil {
-			return err
-		}
 		all["archive_mode"] = "on"
 		all["archive_command"] = l.command(archiveCommand, "%p")
 	}

@@ -18,7 +18,7 @@ func (l *Life) Standby(ctx context.Context, dir string) (*Life, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(postgresBin, "pg_basebackup"), "--pgdata", instance.data(),
+	cmd := exec.CommandContext(ctx, postgresProgram("pg_basebackup"), "--pgdata", instance.data(),
 		"--host", l.run(), "--username", "postgres", "--wal-method", "stream", "--checkpoint", "fast", "--no-sync")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("pg_basebackup: %w\n%s", err, output)

@@ -1,0 +1,143 @@
+//go:build restore
+
+package restore_test
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
+)
+
+// codec is how base backups and WAL are compressed for a while, and what the
+// names of their files end with.
+type codec struct {
+	data, wal     barmanapi.CompressionType
+	dataName, end string
+}
+
+// TestTheCodecChanges takes each base backup, and the WAL after it, with other
+// codecs than the one before, from the oldest habits to the newest and back. All
+// of it is mirrored, verified and restored, WAL of several codecs in one recovery,
+// and both sides delete what is too old, whatever it is compressed with.
+func TestTheCodecChanges(t *testing.T) {
+	codecs := []codec{
+		{"none", "none", "data.tar", ""},
+		{"gzip", "gzip", "data.tar.gz", ".gz"},
+		{"lz4", "lz4", "data.tar.lz4", ".lz4"},
+		{"zstd", "zstd", "data.tar.zst", ".zst"},
+		{"bzip2", "xz", "data.tar.bz2", ".xz"},
+		{"gzip", "bzip2", "data.tar.gz", ".bz2"},
+	}
+	for _, archive := range []cnpg.Location{cnpg.B2, cnpg.MinIO} {
+		t.Run("archive "+string(archive), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, archive, "")
+			codecs := slices.Clone(codecs)
+			if archive == cnpg.MinIO {
+				slices.Reverse(codecs)
+			}
+			days := []int{50, 45, 40, 20, 5, 0}
+			w.setRetention("30d", "60d")
+			var life *lab.Life
+			var backups, names []string
+			var moments timeline
+			for i, codec := range codecs {
+				codec = codec.here()
+				w.setCodec(codec)
+				if life == nil {
+					life = w.begin(t)
+				} else {
+					require.NoError(t, life.Continue(t.Context(), w.written(t, 1)))
+				}
+				backup, err := life.Backup(t.Context())
+				require.NoError(t, err)
+				backups, names = append(backups, backup.ID), append(names, backup.ID+"/"+codec.dataName)
+				moments = append(moments, insertAndArchive(t, life, 2_000))
+				require.NoError(t, catalogue.MakeOlder(t.Context(), w.archive, prefix(1), backup.ID, days[i]))
+				assert.Equal(t, codec.end, w.lastWALEnd(t), "the name of WAL with %s", codec.wal)
+			}
+			assert.Equal(t, names, w.data(t, w.archive))
+
+			w.runMirror(t, 1)
+			assert.Equal(t, names, w.data(t, w.mirror))
+			require.Equal(t, backups, ids(w.requireInvariant(t, 1)))
+			last := moments[len(moments)-1]
+			for _, store := range []*s3server.Store{w.archive, w.mirror} {
+				w.requireRestores(t, w.folder(t, store, 1), nil, last)
+				w.requireRestores(t, w.folder(t, store, 1), targetOf(backups[0], last), last)
+				w.requireRestores(t, w.folder(t, store, 1), targetOf(backups[1], moments[3]), moments[3])
+			}
+
+			// 30 days keep what is younger and the newest that is older.
+			require.NoError(t, life.Continue(t.Context(), w.written(t, 1)))
+			require.NoError(t, life.EnforceRetention(t.Context()))
+			assert.Equal(t, names[2:], w.data(t, w.archive))
+			w.setRetention("30d", "7d")
+			w.runMirror(t, 1)
+			assert.Equal(t, names[3:], w.data(t, w.mirror))
+			for _, store := range []*s3server.Store{w.archive, w.mirror} {
+				w.requireRestores(t, w.folder(t, store, 1), targetOf(backups[3], last), last)
+			}
+		})
+	}
+}
+
+// here is the codec, or for a barman that lacks it gzip.
+func (c codec) here() codec {
+	args := cnpg.DatabaseArgs{Backup: cnpg.Backup{B2: cnpg.StoreOptions{Data: barmanapi.DataBackupConfiguration{Compression: c.data}}}}
+	for _, problem := range args.Validate(nil, "authentik", &cnpg.StorageArgs{PluginVersion: lab.Plugin()}) {
+		if problem.Field == "b2.data.compression" {
+			c.data, c.dataName = "gzip", "data.tar.gz"
+		}
+	}
+	return c
+}
+
+func (w *world) setCodec(c codec) {
+	for _, options := range []*cnpg.StoreOptions{&w.args.B2, &w.args.MinIO} {
+		options.Data.Compression, options.WAL.Compression = c.data, c.wal
+	}
+}
+
+// setRetention says for how long the two stores keep base backups.
+func (w *world) setRetention(archive, mirror string) {
+	w.args.B2.Retention, w.args.MinIO.Retention = archive, mirror
+	if w.args.Archive == cnpg.MinIO {
+		w.args.B2.Retention, w.args.MinIO.Retention = mirror, archive
+	}
+}
+
+// data are the files of base backups in a store, without backup.info.
+func (w *world) data(t *testing.T, store *s3server.Store) []string {
+	t.Helper()
+	folder := prefix(1) + "/base/"
+	objects, err := store.List(t.Context(), folder)
+	require.NoError(t, err)
+	var names []string
+	for _, object := range objects {
+		if path.Base(object.Key) != "backup.info" {
+			names = append(names, strings.TrimPrefix(object.Key, folder))
+		}
+	}
+	return names
+}
+
+// lastWALEnd is what the name of the newest WAL segment in the archive ends with.
+func (w *world) lastWALEnd(t *testing.T) string {
+	t.Helper()
+	objects, err := w.archive.List(t.Context(), prefix(1)+"/wals/")
+	require.NoError(t, err)
+	require.NotEmpty(t, objects)
+	name := path.Base(objects[len(objects)-1].Key)
+	return name[len("000000010000000000000001"):]
+}
