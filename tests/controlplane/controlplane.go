@@ -7,16 +7,15 @@ package controlplane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"k8s.io/client-go/rest"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/apiserver"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
@@ -28,10 +27,7 @@ const readyWithin = 2 * time.Minute
 type ControlPlane struct {
 	programs  programs
 	dir       string
-	authority *pki.Authority
-	server    string
-	admin     *rest.Config
-	client    *kube.Client
+	api       *apiserver.Server
 	processes []*process.Process
 }
 
@@ -57,16 +53,27 @@ func Start(ctx context.Context, progress io.Writer) (*ControlPlane, error) {
 }
 
 func (c *ControlPlane) start(ctx context.Context, progress io.Writer) error {
-	var err error
-	if c.authority, err = pki.NewAuthority("control plane"); err != nil {
+	authority, err := pki.NewAuthority("control plane")
+	if err != nil {
 		return err
+	}
+	port, err := freePort(ctx)
+	if err != nil {
+		return err
+	}
+	c.api = &apiserver.Server{
+		Etcd: c.programs.etcd, Program: c.programs.apiServer, Dir: c.dir, Authority: authority,
+		Address: loopback, Port: port, Hosts: []string{"localhost"}, Timeout: time.Minute,
+		Run: func(ctx context.Context, name, program string, args []string, ready func(context.Context) error) error {
+			return c.run(ctx, process.Command{Name: name, Path: program, Args: args}, ready)
+		},
 	}
 	begin := time.Now()
 	steps := []struct {
 		what string
 		run  func(context.Context) error
 	}{
-		{"etcd", c.startEtcd},
+		{"etcd", c.api.StartEtcd},
 		{"the API server", c.startAPIServer},
 		{"the garbage collector", c.startGarbageCollector},
 		{"the operators' types", c.installTypes},
@@ -83,10 +90,10 @@ func (c *ControlPlane) start(ctx context.Context, progress io.Writer) error {
 }
 
 // Admin returns a copy of the configuration of a client that may do everything.
-func (c *ControlPlane) Admin() *rest.Config { return rest.CopyConfig(c.admin) }
+func (c *ControlPlane) Admin() *rest.Config { return c.api.Admin() }
 
 // Client reads and writes objects as the administrator.
-func (c *ControlPlane) Client() *kube.Client { return c.client }
+func (c *ControlPlane) Client() *kube.Client { return c.api.Client() }
 
 // Log returns what the named process ("cnpg", "plugin", "controllers", "apiserver",
 // "etcd")
@@ -126,20 +133,4 @@ func (c *ControlPlane) run(ctx context.Context, command process.Command, ready f
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	return p.WaitReady(ctx, ready)
-}
-
-// write puts a file into the control plane's folder and returns its path.
-func (c *ControlPlane) write(name string, content []byte) (string, error) {
-	path := filepath.Join(c.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", err
-	}
-	return path, os.WriteFile(path, content, 0o600)
-}
-
-// writePair puts a certificate and its key into the control plane's folder.
-func (c *ControlPlane) writePair(name string, pair pki.Pair) (cert, key string, err error) {
-	cert, certErr := c.write(name+".crt", pair.Cert)
-	key, keyErr := c.write(name+".key", pair.Key)
-	return cert, key, errors.Join(certErr, keyErr)
 }

@@ -78,13 +78,13 @@ func (c *ControlPlane) StartExternalSecretsWebhook(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pair, err := c.authority.Issue(pki.Subject{Name: ExternalSecretsWebhook, Hosts: []string{"localhost", loopback}})
+	pair, err := c.api.Authority.Issue(pki.Subject{Name: ExternalSecretsWebhook, Hosts: []string{"localhost", loopback}})
 	if err != nil {
 		return err
 	}
 	certificates := filepath.Join(c.dir, ExternalSecretsWebhook)
-	for name, content := range map[string][]byte{"ca.crt": c.authority.Cert(), "tls.crt": pair.Cert, "tls.key": pair.Key} {
-		if _, err := c.write(filepath.Join(ExternalSecretsWebhook, name), content); err != nil {
+	for name, content := range map[string][]byte{"ca.crt": c.api.Authority.Cert(), "tls.crt": pair.Cert, "tls.key": pair.Key} {
+		if _, err := c.api.Write(filepath.Join(ExternalSecretsWebhook, name), content); err != nil {
 			return err
 		}
 	}
@@ -110,7 +110,7 @@ func (c *ControlPlane) StartExternalSecretsWebhook(ctx context.Context) error {
 		return err
 	}
 	address := "https://" + net.JoinHostPort(loopback, strconv.Itoa(port))
-	return c.client.Apply(ctx, ExternalSecretsWebhooks(c.authority.Cert(), func(path string) map[string]any {
+	return c.api.Client().Apply(ctx, ExternalSecretsWebhooks(c.api.Authority.Cert(), func(path string) map[string]any {
 		return map[string]any{"url": address + path}
 	}))
 }
@@ -143,11 +143,7 @@ func ExternalSecretsWebhooks(authority []byte, at func(path string) map[string]a
 // externalSecretsKubeconfig lets the operator do everything: its role is in a
 // template of the chart, too.
 func (c *ControlPlane) externalSecretsKubeconfig() (string, error) {
-	client, err := c.clientFor("external-secrets", "system:masters")
-	if err != nil {
-		return "", err
-	}
-	return c.writeKubeconfig("external-secrets", client)
+	return c.api.Kubeconfig("external-secrets", "external-secrets", "system:masters")
 }
 
 // End stops the named process.

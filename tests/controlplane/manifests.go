@@ -46,7 +46,7 @@ func (c *ControlPlane) installTypes(ctx context.Context) error {
 	if err := c.installFiles(ctx, files); err != nil {
 		return err
 	}
-	return c.client.Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
+	return c.api.Client().Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
 }
 
 // installFiles installs types and waits until they are served.
@@ -59,7 +59,7 @@ func (c *ControlPlane) installFiles(ctx context.Context, files []string) error {
 		}
 		types = append(types, objects...)
 	}
-	if err := c.client.Apply(ctx, types...); err != nil {
+	if err := c.api.Client().Apply(ctx, types...); err != nil {
 		return err
 	}
 	for _, object := range types {
@@ -76,7 +76,7 @@ func (c *ControlPlane) established(ctx context.Context, name string) error {
 	defer cancel()
 	kind := schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 	for {
-		object, err := c.client.Get(ctx, kind, "", name)
+		object, err := c.api.Client().Get(ctx, kind, "", name)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (c *ControlPlane) install(ctx context.Context, source string, files ...stri
 		if err != nil {
 			return err
 		}
-		if err := c.client.Apply(ctx, objects...); err != nil {
+		if err := c.api.Client().Apply(ctx, objects...); err != nil {
 			return err
 		}
 	}

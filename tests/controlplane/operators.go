@@ -86,11 +86,7 @@ func (c *ControlPlane) operator(port int) (process.Command, error) {
 	if err := os.Symlink(c.programs.operator, filepath.Join(managers, "manager_amd64")); err != nil {
 		return process.Command{}, err
 	}
-	pair, err := c.authority.Issue(pki.Subject{Name: "cnpg-webhook-service", Hosts: []string{loopback}})
-	if err != nil {
-		return process.Command{}, err
-	}
-	cert, _, err := c.writePair("webhooks/apiserver", pair)
+	cert, _, err := c.api.Issue("webhooks/apiserver", pki.Subject{Name: "cnpg-webhook-service", Hosts: []string{loopback}})
 	if err != nil {
 		return process.Command{}, err
 	}
@@ -115,18 +111,14 @@ func (c *ControlPlane) operator(port int) (process.Command, error) {
 // kubeconfigOf lets a process be the service account that the operators'
 // manifests bind their roles to, so that it may do no more than in a cluster.
 func (c *ControlPlane) kubeconfigOf(account string) (string, error) {
-	client, err := c.clientFor("system:serviceaccount:"+operatorNamespace+":"+account,
+	return c.api.Kubeconfig(account, "system:serviceaccount:"+operatorNamespace+":"+account,
 		"system:serviceaccounts", "system:serviceaccounts:"+operatorNamespace)
-	if err != nil {
-		return "", err
-	}
-	return c.writeKubeconfig(account, client)
 }
 
 // answers asks a server of this control plane's authority for a page.
 func (c *ControlPlane) answers(ctx context.Context, url string) error {
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(c.authority.Cert())
+	roots.AppendCertsFromPEM(c.api.Authority.Cert())
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
@@ -157,7 +149,7 @@ func (c *ControlPlane) installMonitoring(ctx context.Context) error {
 		object.SetName(monitoringQueries)
 		object.SetNamespace(operatorNamespace)
 	}
-	return c.client.Apply(ctx, objects...)
+	return c.api.Client().Apply(ctx, objects...)
 }
 
 // installWebhooks registers the operator's webhooks at an address instead of
@@ -167,7 +159,7 @@ func (c *ControlPlane) installWebhooks(ctx context.Context, address string) erro
 	if err != nil {
 		return err
 	}
-	bundle := base64.StdEncoding.EncodeToString(bytes.TrimSpace(c.authority.Cert()))
+	bundle := base64.StdEncoding.EncodeToString(bytes.TrimSpace(c.api.Authority.Cert()))
 	for _, object := range objects {
 		object.SetName("cnpg-" + object.GetName())
 		hooks, _, err := unstructured.NestedSlice(object.Object, "webhooks")
@@ -186,5 +178,5 @@ func (c *ControlPlane) installWebhooks(ctx context.Context, address string) erro
 			return err
 		}
 	}
-	return c.client.Apply(ctx, objects...)
+	return c.api.Client().Apply(ctx, objects...)
 }

@@ -31,12 +31,12 @@ func (n *Node) installExternalSecrets(ctx context.Context) error {
 		return err
 	}
 	const host = externalSecretsWebhook + "." + externalSecrets + ".svc"
-	pair, err := n.authority.Issue(pki.Subject{Name: externalSecretsWebhook, Hosts: []string{host}})
+	pair, err := n.api.Authority.Issue(pki.Subject{Name: externalSecretsWebhook, Hosts: []string{host}})
 	if err != nil {
 		return err
 	}
 	encode := base64.StdEncoding.EncodeToString
-	err = n.client.Apply(ctx,
+	err = n.api.Client().Apply(ctx,
 		kube.Object("v1", "Namespace", "", externalSecrets, nil),
 		kube.Object("v1", "ServiceAccount", externalSecrets, externalSecrets, nil),
 		// What it may do is in a template with many conditions.
@@ -45,7 +45,7 @@ func (n *Node) installExternalSecrets(ctx context.Context) error {
 			"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": externalSecrets, "namespace": externalSecrets}},
 		}),
 		kube.Object("v1", "Secret", externalSecrets, externalSecretsWebhook, map[string]any{"data": map[string]any{
-			"ca.crt": encode(n.authority.Cert()), "tls.crt": encode(pair.Cert), "tls.key": encode(pair.Key),
+			"ca.crt": encode(n.api.Authority.Cert()), "tls.crt": encode(pair.Cert), "tls.key": encode(pair.Key),
 		}}),
 		kube.Object("v1", "Service", externalSecrets, externalSecretsWebhook, map[string]any{"spec": map[string]any{
 			"selector": map[string]any{"app": externalSecretsWebhook},
@@ -68,7 +68,7 @@ func (n *Node) installExternalSecrets(ctx context.Context) error {
 			return err
 		}
 	}
-	return n.client.Apply(ctx, controlplane.ExternalSecretsWebhooks(n.authority.Cert(), func(path string) map[string]any {
+	return n.api.Client().Apply(ctx, controlplane.ExternalSecretsWebhooks(n.api.Authority.Cert(), func(path string) map[string]any {
 		return map[string]any{"service": map[string]any{
 			"namespace": externalSecrets, "name": externalSecretsWebhook, "path": path,
 		}}

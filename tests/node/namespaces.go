@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/apiserver"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
@@ -19,7 +20,6 @@ const (
 	siteAddress = "10.98.0.1"
 	nodeAddress = "10.98.0.2"
 	podNetwork  = "10.99.0.0/16"
-	services    = "10.96.0.0/16"
 
 	// path is where the node's programs find others.
 	path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -81,7 +81,7 @@ func (n *Node) startNetwork(ctx context.Context) error {
 		"ip addr add " + siteAddress + "/30 dev node",
 		"ip link set node up",
 		"ip route add " + podNetwork + " via " + nodeAddress,
-		"ip route add " + services + " via " + nodeAddress,
+		"ip route add " + apiserver.Services + " via " + nodeAddress,
 	} {
 		if err := run(ctx, strings.Fields(command)...); err != nil {
 			return err

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/apiserver"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
@@ -25,9 +25,7 @@ type Node struct {
 	programs  programs
 	progress  io.Writer
 	dir       string
-	authority *pki.Authority
-	admin     *rest.Config
-	client    *kube.Client
+	api       *apiserver.Server
 	first     *process.Process
 	processes []*process.Process
 }
@@ -57,10 +55,6 @@ func Start(ctx context.Context, progress io.Writer) (*Node, error) {
 }
 
 func (n *Node) start(ctx context.Context) error {
-	var err error
-	if n.authority, err = pki.NewAuthority("node"); err != nil {
-		return err
-	}
 	begin := time.Now()
 	for _, step := range []struct {
 		what string
@@ -89,10 +83,10 @@ func (n *Node) start(ctx context.Context) error {
 }
 
 // Admin returns the configuration of a client that may do everything.
-func (n *Node) Admin() *rest.Config { return rest.CopyConfig(n.admin) }
+func (n *Node) Admin() *rest.Config { return n.api.Admin() }
 
 // Client reads and writes objects as the administrator.
-func (n *Node) Client() *kube.Client { return n.client }
+func (n *Node) Client() *kube.Client { return n.api.Client() }
 
 // PostgresImage is the image of PostgreSQL that the node has.
 func (n *Node) PostgresImage() string { return "localhost/postgresql:" + n.programs.root.postgres }

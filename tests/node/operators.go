@@ -43,7 +43,7 @@ func (n *Node) installOperators(ctx context.Context) error {
 			if err := n.programs.localise(object); err != nil {
 				return err
 			}
-			if err := n.client.Apply(ctx, object); err != nil {
+			if err := n.api.Client().Apply(ctx, object); err != nil {
 				return err
 			}
 		}
@@ -65,7 +65,7 @@ func (n *Node) installTypes(ctx context.Context) error {
 	if err := n.installFiles(ctx, files); err != nil {
 		return err
 	}
-	return n.client.Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
+	return n.api.Client().Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
 }
 
 // installFiles applies the objects of files.
@@ -75,7 +75,7 @@ func (n *Node) installFiles(ctx context.Context, files []string) error {
 		if err != nil {
 			return err
 		}
-		if err := n.client.Apply(ctx, objects...); err != nil {
+		if err := n.api.Client().Apply(ctx, objects...); err != nil {
 			return err
 		}
 	}
@@ -89,18 +89,18 @@ func (n *Node) installPluginCertificates(ctx context.Context) error {
 		"barman-cloud-client-tls": "barman-cloud-client",
 		"barman-cloud-server-tls": "barman-cloud",
 	} {
-		pair, err := n.authority.Issue(pki.Subject{Name: name, Hosts: []string{name}})
+		pair, err := n.api.Authority.Issue(pki.Subject{Name: name, Hosts: []string{name}})
 		if err != nil {
 			return err
 		}
 		object := kube.Object("v1", "Secret", operatorNamespace, secret, map[string]any{
 			"type": "kubernetes.io/tls",
 			"data": map[string]any{
-				"tls.crt": base64.StdEncoding.EncodeToString(append(pair.Cert, n.authority.Cert()...)),
+				"tls.crt": base64.StdEncoding.EncodeToString(append(pair.Cert, n.api.Authority.Cert()...)),
 				"tls.key": base64.StdEncoding.EncodeToString(pair.Key),
 			},
 		})
-		if err := n.client.Apply(ctx, object); err != nil {
+		if err := n.api.Client().Apply(ctx, object); err != nil {
 			return err
 		}
 	}
@@ -140,7 +140,7 @@ func (p programs) localise(object *unstructured.Unstructured) error {
 func (n *Node) available(ctx context.Context, namespace, name string) error {
 	kind := schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
 	for {
-		deployment, err := n.client.Get(ctx, kind, namespace, name)
+		deployment, err := n.api.Client().Get(ctx, kind, namespace, name)
 		if err == nil {
 			err = kube.Condition(deployment, "Available")
 		}
