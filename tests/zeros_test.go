@@ -7,16 +7,15 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/engine"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
 	"github.com/homelab-iac/pulumi-cnpg-backup/stacks/environment"
 )
@@ -118,23 +117,6 @@ func (z zero) of(spec any) any {
 	return spec
 }
 
-// clusters is a Pulumi engine that keeps the spec of the Cluster.
-type clusters struct {
-	mu   sync.Mutex
-	spec any
-}
-
-func (c *clusters) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
-	if strings.HasSuffix(args.TypeToken, ":Cluster") {
-		c.mu.Lock()
-		c.spec = args.Inputs.Mappable()["spec"]
-		c.mu.Unlock()
-	}
-	return args.Name, args.Inputs, nil
-}
-
-func (*clusters) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) { return args.Args, nil }
-
 // specOf is the spec of the Cluster that a database's configuration makes.
 func specOf(t *testing.T, database map[string]any) (any, error) {
 	t.Helper()
@@ -149,10 +131,15 @@ func specOf(t *testing.T, database map[string]any) (any, error) {
 		require.NoError(t, err)
 		settings["cnpg-backup:"+key] = string(encoded)
 	}
-	engine := &clusters{}
-	err := environment.Run(pulumi.WithMocks("cnpg-backup", "zeros", engine),
+	fake := &engine.Fake{}
+	err := environment.Run(pulumi.WithMocks("cnpg-backup", "zeros", fake),
 		func(info *pulumi.RunInfo) { info.Config = settings })
-	return engine.spec, err
+	for _, made := range fake.Resources() {
+		if strings.HasSuffix(made.TypeToken, ":Cluster") {
+			return made.Inputs.Mappable()["spec"], err
+		}
+	}
+	return nil, err
 }
 
 func TestEveryZeroOfASpecArrivesOrIsRefused(t *testing.T) {

@@ -1,7 +1,6 @@
 package b2_test
 
 import (
-	"sync"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -10,35 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/b2"
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/engine"
 )
 
-// recorder stands for the engine. It remembers the registered inputs by type.
-type recorder struct {
-	mu     sync.Mutex
-	inputs map[string]resource.PropertyMap
-}
-
-func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.inputs[args.TypeToken] = args.Inputs
-	outputs := args.Inputs.Copy()
-	if args.TypeToken == "b2:index/bucket:Bucket" {
-		outputs["bucketId"] = resource.NewStringProperty("bucket-1")
-	}
-	return args.Name + "-id", outputs, nil
-}
-
-func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
-	result := args.Args.Copy()
-	if args.Token == "b2:index/getBucket:getBucket" {
-		result["bucketId"] = resource.NewStringProperty("bucket-2")
-	}
-	return result, nil
-}
-
 func TestPackageRegistersBucketKeyAndLookup(t *testing.T) {
-	engine := &recorder{inputs: map[string]resource.PropertyMap{}}
+	fake := &engine.Fake{}
 	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
 		bucket, err := b2.NewBucket(ctx, "made", &b2.BucketArgs{
 			BucketName: pulumi.String("homelab-cnpg-b2"),
@@ -58,8 +33,12 @@ func TestPackageRegistersBucketKeyAndLookup(t *testing.T) {
 			BucketIds:    pulumi.StringArray{bucket.BucketId, adopted.BucketId()},
 		})
 		return err
-	}, pulumi.WithMocks("project", "stack", engine))
+	}, pulumi.WithMocks("project", "stack", fake))
 	require.NoError(t, err)
+	inputs := map[string]resource.PropertyMap{}
+	for _, made := range fake.Resources() {
+		inputs[made.TypeToken] = made.Inputs
+	}
 
 	assert.Equal(t, map[string]any{
 		"bucketName": "homelab-cnpg-b2",
@@ -67,10 +46,10 @@ func TestPackageRegistersBucketKeyAndLookup(t *testing.T) {
 		"lifecycleRules": []any{
 			map[string]any{"fileNamePrefix": "", "daysFromHidingToDeleting": 14.0},
 		},
-	}, engine.inputs["b2:index/bucket:Bucket"].Mappable())
+	}, inputs["b2:index/bucket:Bucket"].Mappable())
 	assert.Equal(t, map[string]any{
 		"keyName":      "cnpg",
 		"capabilities": []any{"listBuckets", "readFiles"},
-		"bucketIds":    []any{"bucket-1", "bucket-2"},
-	}, engine.inputs["b2:index/applicationKey:ApplicationKey"].Mappable())
+		"bucketIds":    []any{"bucket-id-of-made", "adopted-bucket-id"},
+	}, inputs["b2:index/applicationKey:ApplicationKey"].Mappable())
 }

@@ -172,7 +172,7 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 					return nil
 				})
 				made := map[string]bool{}
-				for _, resource := range mocks.resources {
+				for _, resource := range mocks.Resources() {
 					name := resource.TypeToken + " " + resource.Name
 					assert.NotContains(t, resource.Name, "second", "nothing of the second is made")
 					assert.False(t, made[name], "%s is made twice", name)

@@ -257,7 +257,7 @@ func TestNothingIsAwaitedWithoutTheHandOver(t *testing.T) {
 		_, err = storage.Credentials(ctx, "auth")
 		return err
 	})
-	for _, object := range mocks.resources {
+	for _, object := range mocks.Resources() {
 		assert.NotContains(t, fmt.Sprint(object.Inputs.Mappable()), "waitFor", object.Name)
 		assert.Empty(t, object.RegisterRPC.GetHooks().GetOnError(), object.Name)
 	}

@@ -183,6 +183,6 @@ func TestDrillValidation(t *testing.T) {
 			require.ErrorContains(t, err, "nothing was created")
 			return nil
 		})
-		assert.Empty(t, mocks.resources)
+		assert.Empty(t, mocks.Resources())
 	})
 }

@@ -2,15 +2,12 @@ package cnpg_test
 
 import (
 	"fmt"
-	"slices"
-	"strings"
-	"sync"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/engine"
 )
 
 // A database that makes its own storage. More databases share one: see
@@ -76,45 +73,14 @@ func ExampleNewDrill() {
 // clusters runs a program without Pulumi's engine and prints which Clusters it
 // would make.
 func clusters(program pulumi.RunFunc) {
-	engine := &engine{}
-	if err := pulumi.RunErr(program, pulumi.WithMocks("homelab", "example", engine)); err != nil {
+	fake := &engine.Fake{}
+	if err := pulumi.RunErr(program, pulumi.WithMocks("homelab", "example", fake)); err != nil {
 		fmt.Println(err)
 	}
-	slices.Sort(engine.clusters)
-	fmt.Println(strings.Join(engine.clusters, "\n"))
-}
-
-// engine answers as Pulumi's would and notes the Clusters.
-type engine struct {
-	mu       sync.Mutex
-	clusters []string
-}
-
-func (e *engine) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
-	if args.ReadRPC != nil {
-		return args.ID, runningCluster(), nil
+	for _, made := range fake.Resources() {
+		if made.TypeToken == "kubernetes:postgresql.cnpg.io/v1:Cluster" && made.ReadRPC == nil {
+			metadata := made.Inputs["metadata"].ObjectValue()
+			fmt.Println(metadata["namespace"].StringValue() + "/" + metadata["name"].StringValue())
+		}
 	}
-	if args.TypeToken == "kubernetes:postgresql.cnpg.io/v1:Cluster" {
-		metadata := args.Inputs["metadata"].ObjectValue()
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.clusters = append(e.clusters, metadata["namespace"].StringValue()+"/"+metadata["name"].StringValue())
-	}
-	outputs := args.Inputs.Copy()
-	for _, output := range []resource.PropertyKey{"bucketId", "applicationKeyId", "applicationKey"} {
-		outputs[output] = resource.NewProperty("made by B2")
-	}
-	return args.Name, outputs, nil
 }
-
-// runningCluster is what a drill reads: the folder that a database archives to.
-func runningCluster() resource.PropertyMap {
-	return resource.NewPropertyMapFromMap(map[string]any{"spec": map[string]any{"plugins": []any{map[string]any{
-		"name": "barman-cloud.cloudnative-pg.io",
-		"parameters": map[string]any{
-			"barmanObjectName": "authentik-b2-store", "serverName": "authentik-postgresql",
-		},
-	}}}})
-}
-
-func (*engine) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) { return args.Args, nil }

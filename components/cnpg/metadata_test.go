@@ -31,7 +31,7 @@ func TestEveryObjectHasTheStandardLabels(t *testing.T) {
 			return err
 		})
 		components := map[string]bool{}
-		for _, object := range mocks.resources {
+		for _, object := range mocks.Resources() {
 			if !strings.HasPrefix(object.TypeToken, "kubernetes:") || object.ReadRPC != nil {
 				continue
 			}

@@ -102,7 +102,7 @@ func TestAMinIOProviderOfTheProgramIsUsed(t *testing.T) {
 			})
 
 			assert.Contains(t, mocks.only(t, "homelab-minio-bucket").Provider, "::own::")
-			for _, made := range mocks.resources {
+			for _, made := range mocks.Resources() {
 				assert.False(t, made.TypeToken == "pulumi:providers:minio" && made.Name != "own", "a second provider %s", made.Name)
 			}
 		})
@@ -117,7 +117,7 @@ func TestAnAdoptedMinIOBucketTakesNoProvider(t *testing.T) {
 		_, err := NewStorage(ctx, "homelab", args)
 		return err
 	})
-	for _, made := range mocks.resources {
+	for _, made := range mocks.Resources() {
 		assert.NotEqual(t, "pulumi:providers:minio", made.TypeToken)
 	}
 }

@@ -7,57 +7,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/engine"
 )
 
-// recorder is a Pulumi engine that creates nothing and remembers everything.
-type recorder struct {
-	mu        sync.Mutex
-	resources []pulumi.MockResourceArgs
-	calls     []pulumi.MockCallArgs
-}
-
-func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.resources = append(r.resources, args)
-	outputs := args.Inputs.Copy()
-	if args.ReadRPC != nil {
-		// A Cluster that has lived twice.
-		outputs["spec"] = resource.NewProperty(resource.NewPropertyMapFromMap(map[string]any{
-			"plugins": []any{map[string]any{
-				"name": "barman-cloud.cloudnative-pg.io",
-				"parameters": map[string]any{
-					"barmanObjectName": "authentik-b2-store", "serverName": "authentik-postgresql-2",
-				},
-			}},
-		}))
-		return args.ID, outputs, nil
-	}
-	switch args.TypeToken {
-	case "b2:index/bucket:Bucket":
-		outputs["bucketId"] = resource.NewProperty("bucket-id-of-" + args.Name)
-	case "minio:index/iamUser:IamUser":
-		outputs["secret"] = resource.MakeSecret(resource.NewProperty("secret-of-" + args.Name))
-	case "b2:index/applicationKey:ApplicationKey":
-		outputs["applicationKeyId"] = resource.NewProperty("id-of-" + args.Name)
-		outputs["applicationKey"] = resource.MakeSecret(resource.NewProperty("secret-of-" + args.Name))
-	}
-	return args.Name + "-id", outputs, nil
-}
-
-func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.calls = append(r.calls, args)
-	outputs := args.Args.Copy()
-	outputs["bucketId"] = resource.NewProperty("adopted-bucket-id")
-	outputs["applicationKeyId"] = resource.NewProperty("adopted-key-id")
-	return outputs, nil
-}
+// recorder finds what a program has registered.
+type recorder struct{ engine.Fake }
 
 // run executes a program and returns what it registered. Outputs that the
 // program handed to see are resolved by then.
@@ -80,7 +38,7 @@ func inUpAndPreview(t *testing.T, test func(t *testing.T, dryRun bool)) {
 func (r *recorder) only(t *testing.T, name string) pulumi.MockResourceArgs {
 	t.Helper()
 	var found []pulumi.MockResourceArgs
-	for _, candidate := range r.resources {
+	for _, candidate := range r.Resources() {
 		if candidate.Name == name && !strings.HasPrefix(candidate.TypeToken, "cnpg-backup:") {
 			found = append(found, candidate)
 		}
@@ -93,7 +51,7 @@ func (r *recorder) only(t *testing.T, name string) pulumi.MockResourceArgs {
 func (r *recorder) component(t *testing.T, kind string) pulumi.MockResourceArgs {
 	t.Helper()
 	var found []pulumi.MockResourceArgs
-	for _, candidate := range r.resources {
+	for _, candidate := range r.Resources() {
 		if candidate.TypeToken == "cnpg-backup:index:"+kind {
 			found = append(found, candidate)
 		}
@@ -104,7 +62,7 @@ func (r *recorder) component(t *testing.T, kind string) pulumi.MockResourceArgs 
 
 // position is when a resource was registered, counted from 0.
 func (r *recorder) position(of pulumi.MockResourceArgs) int {
-	return slices.IndexFunc(r.resources, func(candidate pulumi.MockResourceArgs) bool {
+	return slices.IndexFunc(r.Resources(), func(candidate pulumi.MockResourceArgs) bool {
 		return candidate.TypeToken == of.TypeToken && candidate.Name == of.Name
 	})
 }
@@ -112,7 +70,7 @@ func (r *recorder) position(of pulumi.MockResourceArgs) int {
 // index is the position at which a resource was registered.
 func (r *recorder) index(t *testing.T, name string) int {
 	t.Helper()
-	for i, candidate := range r.resources {
+	for i, candidate := range r.Resources() {
 		if candidate.Name == name && !strings.HasPrefix(candidate.TypeToken, "cnpg-backup:") {
 			return i
 		}
@@ -124,7 +82,7 @@ func (r *recorder) index(t *testing.T, name string) int {
 // names lists "<type> <name>" of everything but components and providers.
 func (r *recorder) names() []string {
 	var names []string
-	for _, candidate := range r.resources {
+	for _, candidate := range r.Resources() {
 		if !strings.HasPrefix(candidate.TypeToken, "cnpg-backup:") && !strings.HasPrefix(candidate.TypeToken, "pulumi:providers:") {
 			names = append(names, candidate.TypeToken+" "+candidate.Name)
 		}

@@ -59,7 +59,7 @@ func TestANamespaceHasB2KeysOfItsOwn(t *testing.T) {
 		assert.Equal(t, map[string]any{"id": "", "key": ""}, outputs.all(t), "there is no key for the whole bucket")
 
 		keys := map[string]any{}
-		for _, resource := range mocks.resources {
+		for _, resource := range mocks.Resources() {
 			if resource.TypeToken == "b2:index/applicationKey:ApplicationKey" {
 				assertParent(t, resource, "Credentials")
 				keys[resource.Inputs["keyName"].StringValue()] = resource.Inputs.Mappable()

@@ -116,7 +116,7 @@ func TestStorageAdoptsByName(t *testing.T) {
 			return nil
 		})
 		assert.Empty(t, mocks.names(), "nothing is created")
-		assert.Len(t, mocks.calls, 2, "the bucket and the key are looked up")
+		assert.Len(t, mocks.Calls(), 2, "the bucket and the key are looked up")
 		assert.Equal(t, map[string]any{
 			"bucket": "homelab-cnpg-b2", "keyID": "adopted-key-id", "key": "", "minio": "homelab-postgres-backups",
 		}, outputs.all(t))

@@ -4,33 +4,14 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/engine"
 )
-
-// counter is a Pulumi engine that creates nothing and counts what it is asked.
-type counter struct {
-	mu    sync.Mutex
-	names []string
-}
-
-func (c *counter) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.names = append(c.names, args.TypeToken+" "+args.Name)
-	outputs := args.Inputs.Copy()
-	for _, output := range []resource.PropertyKey{"bucketId", "applicationKeyId", "applicationKey", "secret"} {
-		outputs[output] = resource.NewProperty(string(output))
-	}
-	return args.Name, outputs, nil
-}
-
-func (*counter) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) { return args.Args, nil }
 
 const goodConfig = `{
 	"b2": {"bucket": "homelab-cnpg-b2", "region": "us-west-002"},
@@ -79,9 +60,9 @@ func set(in map[string]any, path []string, value any) {
 }
 
 // deploy runs the program in a preview or an update.
-func deploy(t *testing.T, dryRun bool, config map[string]any) (*counter, error) {
+func deploy(t *testing.T, dryRun bool, config map[string]any) (*engine.Fake, error) {
 	t.Helper()
-	mocks := &counter{}
+	mocks := &engine.Fake{}
 	err := Run(pulumi.WithMocks("cnpg-backup", "homelab", mocks), func(info *pulumi.RunInfo) {
 		info.DryRun = dryRun
 		info.Config = map[string]string{}
@@ -554,14 +535,14 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 }
 
 // withStack lists what was registered; the stack itself always is.
-func withStack(mocks *counter) []string {
+func withStack(mocks *engine.Fake) []string {
 	stack := "pulumi:pulumi:Stack cnpg-backup-homelab"
-	for _, name := range mocks.names {
+	for _, name := range mocks.Names() {
 		if name == stack {
-			return mocks.names
+			return mocks.Names()
 		}
 	}
-	return append([]string{stack}, mocks.names...)
+	return append([]string{stack}, mocks.Names()...)
 }
 
 func TestAllProblemsAreReportedAtOnce(t *testing.T) {
@@ -584,7 +565,7 @@ func TestAGoodEnvironmentDeploys(t *testing.T) {
 	for _, dryRun := range []bool{true, false} {
 		mocks, err := deploy(t, dryRun, with(t, nil))
 		require.NoError(t, err)
-		assert.Contains(t, mocks.names, "kubernetes:postgresql.cnpg.io/v1:Cluster authentik-cluster")
-		assert.Contains(t, mocks.names, "kubernetes:external-secrets.io/v1:ExternalSecret auth-b2-cnpg-credentials")
+		assert.Contains(t, mocks.Names(), "kubernetes:postgresql.cnpg.io/v1:Cluster authentik-cluster")
+		assert.Contains(t, mocks.Names(), "kubernetes:external-secrets.io/v1:ExternalSecret auth-b2-cnpg-credentials")
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/engine"
 )
 
 // mistake is a row of testdata/mistakes.yaml: what people do on their first day,
@@ -62,15 +64,15 @@ func said(t *testing.T, file string) (byPulumi string, byProgram []string) {
 		secrets = append(secrets, key.String())
 	}
 	_, problems := Load(settings, secrets, os.Getenv)
-	engine := &counter{}
-	err = Run(pulumi.WithMocks("cnpg-backup", "local", engine), func(info *pulumi.RunInfo) {
+	fake := &engine.Fake{}
+	err = Run(pulumi.WithMocks("cnpg-backup", "local", fake), func(info *pulumi.RunInfo) {
 		info.Config, info.ConfigSecretKeys = settings, secrets
 	})
 	if len(problems) == 0 {
 		require.NoError(t, err)
 	} else {
 		require.EqualError(t, err, strings.Join(problems, "\n"))
-		require.Empty(t, engine.names, "nothing is registered, not even the stack")
+		require.Empty(t, fake.Names(), "nothing is registered, not even the stack")
 	}
 	return "", problems
 }

@@ -4,17 +4,14 @@ package acceptance
 
 import (
 	"encoding/json"
-	"fmt"
-	"strings"
-	"sync"
 	"testing"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/engine"
 	"github.com/homelab-iac/pulumi-cnpg-backup/stacks/environment"
 )
 
@@ -38,41 +35,17 @@ func render(t *testing.T, database map[string]any) ([]*unstructured.Unstructured
 		require.NoError(t, err)
 		config["cnpg-backup:"+key] = string(encoded)
 	}
-	recorder := &recorder{}
+	fake := &engine.Fake{}
 	err := environment.Run(
-		pulumi.WithMocks("cnpg-backup", "acceptance", recorder),
+		pulumi.WithMocks("cnpg-backup", "acceptance", fake),
 		func(info *pulumi.RunInfo) { info.Config = config })
-	return recorder.objects, err
-}
-
-// recorder is a Pulumi engine that only keeps the Kubernetes objects.
-type recorder struct {
-	mu      sync.Mutex
-	objects []*unstructured.Unstructured
-}
-
-// NewResource implements pulumi.MockResourceMonitor.
-func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
-	if strings.HasPrefix(args.TypeToken, "kubernetes:") {
-		// Only JSON's own types are left, as an API server would get them.
-		encoded, err := json.Marshal(args.Inputs.Mappable())
-		if err != nil {
-			return "", nil, err
-		}
-		object := &unstructured.Unstructured{}
-		if err := object.UnmarshalJSON(encoded); err != nil {
-			return "", nil, fmt.Errorf("%s: %w", args.Name, err)
-		}
-		r.mu.Lock()
-		r.objects = append(r.objects, object)
-		r.mu.Unlock()
+	made, objectsErr := fake.Objects()
+	require.NoError(t, objectsErr)
+	objects := make([]*unstructured.Unstructured, 0, len(made))
+	for _, fields := range made {
+		objects = append(objects, &unstructured.Unstructured{Object: fields})
 	}
-	return args.Name + "-id", args.Inputs, nil
-}
-
-// Call implements pulumi.MockResourceMonitor.
-func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
-	return args.Args, nil
+	return objects, err
 }
 
 // find returns the object of a kind, the first in order if there are several.
