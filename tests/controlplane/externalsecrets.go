@@ -47,8 +47,8 @@ func (c *ControlPlane) StartExternalSecrets(ctx context.Context, progress io.Wri
 	return c.StartExternalSecretsController(ctx)
 }
 
-// ExternalSecretsTypes are the files with all types of the operator, of which our
-// own tests' schemas are a few.
+// ExternalSecretsTypes are the files with the operator's types. It takes all of
+// them; the sandbox's schemas are those that the component uses.
 func ExternalSecretsTypes(source string) ([]string, error) {
 	return filepath.Glob(filepath.Join(source, "config", "crds", "bases", "*external-secrets.io_*.yaml"))
 }
