@@ -110,7 +110,7 @@ func (a BitwardenArgs) fingerprint(keyID pulumi.StringOutput) pulumi.StringOutpu
 			id, a.Store, string(a.Layout), a.Item, a.KeyIDItem, a.SecretKeyItem,
 		}))
 		return hex.EncodeToString(sum[:6])
-	})).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
+	})).(pulumi.StringOutput) // the function returns a string
 }
 
 // waitForKey has Pulumi make an object anew for another key, as the old object

@@ -6,8 +6,8 @@
 // environment's two buckets and their keys. [Credentials] brings the B2 key from
 // Bitwarden into a namespace. [Database] is one PostgreSQL cluster with
 // everything that its backups need; it makes a Storage when it is given none, and
-// the Storage hands out the credentials. [Drill] restores one copy of a database into a cluster that is thrown
-// away.
+// the Storage hands out the credentials. [Drill] restores one copy of a database
+// into a cluster that is thrown away.
 //
 // # Words
 //

@@ -231,7 +231,7 @@ func (d *Drill) serverName(ctx *pulumi.Context, args DrillArgs) (pulumi.StringOu
 				args.Namespace, args.Cluster)
 		}
 		return read.serverName, err
-	}).(pulumi.StringOutput), nil //nolint:forcetypeassert // the function returns a string
+	}).(pulumi.StringOutput), nil // the function returns a string
 }
 
 // drillSpec is a Cluster that is restored and archives nothing.
@@ -253,7 +253,7 @@ func drillSpec(args DrillArgs, server pulumi.StringOutput) (kubernetes.UntypedAr
 	if err != nil {
 		return nil, err
 	}
-	written := fields["spec"].(map[string]any) //nolint:forcetypeassert // specFields returns a map
+	written := fields["spec"].(map[string]any) // specFields returns a map
 	sources := written["externalClusters"].([]any)
 	plugin := sources[len(sources)-1].(map[string]any)["plugin"].(map[string]any)
 	plugin["parameters"] = pulumi.StringMap{

@@ -205,8 +205,8 @@ func (k *keyInUse) before(value pulumi.StringOutput) pulumi.StringOutput {
 		return value
 	}
 	return pulumi.All(value, k.URN()).ApplyT(func(values []any) string {
-		return values[0].(string) //nolint:forcetypeassert // it is the StringOutput's
-	}).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
+		return values[0].(string) // it is the StringOutput's
+	}).(pulumi.StringOutput) // the function returns a string
 }
 
 // checkKeptSince compares with a note. One that was imported says nothing: no key

@@ -95,5 +95,5 @@ func (a MinIOArgs) provider(ctx *pulumi.Context) (*minio.ProviderArgs, error) {
 }
 
 func secretSetting(value string) pulumi.StringPtrOutput {
-	return pulumi.ToSecret(pulumi.StringPtr(value)).(pulumi.StringPtrOutput) //nolint:forcetypeassert // ToSecret keeps the type
+	return pulumi.ToSecret(pulumi.StringPtr(value)).(pulumi.StringPtrOutput) // ToSecret keeps the type
 }

@@ -97,7 +97,7 @@ func (o object) allLabels() pulumi.StringMap {
 func outputOf(object *apiextensions.CustomResource, value string) pulumi.StringOutput {
 	return object.Metadata.Name().ApplyT(func(*string) string {
 		return value
-	}).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
+	}).(pulumi.StringOutput) // the function returns a string
 }
 
 // registerOutputs registers a component's outputs: its fields with a pulumi tag.
@@ -105,7 +105,7 @@ func registerOutputs(ctx *pulumi.Context, component pulumi.ComponentResource) er
 	outputs, fields := pulumi.Map{}, reflect.ValueOf(component).Elem()
 	for i := range fields.NumField() {
 		if name := fields.Type().Field(i).Tag.Get("pulumi"); name != "" {
-			outputs[name] = fields.Field(i).Interface().(pulumi.Output) //nolint:forcetypeassert // only outputs have the tag
+			outputs[name] = fields.Field(i).Interface().(pulumi.Output) // only outputs have the tag
 		}
 	}
 	return ctx.RegisterResourceOutputs(component, outputs)

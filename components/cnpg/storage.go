@@ -544,12 +544,12 @@ func (s *Storage) Credentials(ctx *pulumi.Context, namespace string) (*Credentia
 
 // secretString marks an output as a Pulumi secret.
 func secretString(value pulumi.StringOutput) pulumi.StringOutput {
-	return pulumi.ToSecret(value).(pulumi.StringOutput) //nolint:forcetypeassert // ToSecret keeps the type
+	return pulumi.ToSecret(value).(pulumi.StringOutput) // ToSecret keeps the type
 }
 
 // base64String encodes as the data of a Secret is encoded. A secret stays one.
 func base64String(value pulumi.StringOutput) pulumi.StringOutput {
 	return value.ApplyT(func(plain string) string {
 		return base64.StdEncoding.EncodeToString([]byte(plain))
-	}).(pulumi.StringOutput) //nolint:forcetypeassert // the function returns a string
+	}).(pulumi.StringOutput) // the function returns a string
 }

@@ -33,17 +33,7 @@ func TestAcceptance(t *testing.T) {
 		_, err := sandbox.RealKubernetes(t.Context())
 		require.NoError(t, err)
 	}
-	plane, err := controlplane.Start(t.Context(), t.Output())
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			var tails bytes.Buffer
-			plane.Tails(&tails, 25)
-			t.Log(tails.String())
-		}
-		plane.Stop()
-	})
-	s := &suite{plane: plane}
+	s := &suite{plane: startControlPlane(t)}
 	s.sayReady(t)
 	t.Run("contract", s.testContract)
 	t.Run("seed", s.testSeed)
@@ -58,4 +48,21 @@ func TestAcceptance(t *testing.T) {
 // describe names an object in messages.
 func describe(kind, namespace, name string) string {
 	return fmt.Sprintf("%s %s/%s", kind, namespace, name)
+}
+
+// startControlPlane starts one that ends with the test, and shows its logs when
+// that fails.
+func startControlPlane(t *testing.T) *controlplane.ControlPlane {
+	t.Helper()
+	plane, err := controlplane.Start(t.Context(), t.Output())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			var tails bytes.Buffer
+			plane.Tails(&tails, 25)
+			t.Log(tails.String())
+		}
+		plane.Stop()
+	})
+	return plane
 }

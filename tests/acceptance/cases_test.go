@@ -179,7 +179,7 @@ func verdicts() []verdict {
 			database: "{generation: 2, recovery: {source: b2, target: {targetName: before-upgrade, backupID: 20260115T020000}}}",
 		},
 		{
-			name:     "recovery to a end of a backup",
+			name:     "recovery to the end of a backup",
 			database: "{generation: 2, recovery: {source: b2, target: {targetImmediate: true, backupID: 20260115T020000}}}",
 		},
 		{

@@ -3,7 +3,6 @@
 package acceptance
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -68,16 +67,7 @@ type handOver struct {
 // TestExternalSecrets brings the key through the real External Secrets operator,
 // with its real provider, and a stand-in for Bitwarden.
 func TestExternalSecrets(t *testing.T) {
-	plane, err := controlplane.Start(t.Context(), t.Output())
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			var tails bytes.Buffer
-			plane.Tails(&tails, 25)
-			t.Log(tails.String())
-		}
-		plane.Stop()
-	})
+	plane := startControlPlane(t)
 	require.NoError(t, plane.StartExternalSecrets(t.Context(), t.Output()))
 	h := &handOver{suite: &suite{plane: plane}, bitwarden: bitwarden.New(organization, "the-token")}
 	h.newNamespace(t, keysNamespace)

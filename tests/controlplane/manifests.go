@@ -2,16 +2,15 @@ package controlplane
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"path/filepath"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/await"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
@@ -62,33 +61,15 @@ func (c *ControlPlane) installFiles(ctx context.Context, files []string) error {
 	if err := c.api.Client().Apply(ctx, types...); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	kind := schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 	for _, object := range types {
-		if err := c.established(ctx, object.GetName()); err != nil {
+		if err := await.Condition(ctx, c.Client(), kind, "", object.GetName(), "Established"); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// established waits until the API server serves a type.
-func (c *ControlPlane) established(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, readyWithin)
-	defer cancel()
-	kind := schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
-	for {
-		object, err := c.api.Client().Get(ctx, kind, "", name)
-		if err != nil {
-			return err
-		}
-		if kube.Condition(object, "Established") == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the type %s is not served: %w", name, ctx.Err())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
 
 // install applies files of a module.

@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/await"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/node"
 )
 
@@ -92,22 +93,16 @@ func eventually(t *testing.T, limit time.Duration, what string, ask func(context
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	begin, said := time.Now(), time.Now()
-	for {
+	err := await.Until(ctx, 500*time.Millisecond, func(ctx context.Context) error {
 		err := ask(ctx)
-		if err == nil {
-			t.Logf("%s: after %.1f s", what, time.Since(begin).Seconds())
-			return
-		}
-		if time.Since(said) > 10*time.Second {
+		if err != nil && time.Since(said) > 10*time.Second {
 			said = time.Now()
 			t.Logf("waiting for %s, %.0f s: %s", what, time.Since(begin).Seconds(), firstLine(err))
 		}
-		select {
-		case <-ctx.Done():
-			require.NoError(t, err, "%s: not within %s", what, limit)
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
+		return err
+	})
+	require.NoError(t, err, "%s: not within %s", what, limit)
+	t.Logf("%s: after %.1f s", what, time.Since(begin).Seconds())
 }
 
 func firstLine(err error) string {

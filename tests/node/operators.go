@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/await"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
 )
 
@@ -139,18 +139,5 @@ func (p programs) localise(object *unstructured.Unstructured) error {
 // available waits until a Deployment's pods are ready.
 func (n *Node) available(ctx context.Context, namespace, name string) error {
 	kind := schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
-	for {
-		deployment, err := n.api.Client().Get(ctx, kind, namespace, name)
-		if err == nil {
-			err = kube.Condition(deployment, "Available")
-		}
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ctx.Err(), err)
-		case <-time.After(250 * time.Millisecond):
-		}
-	}
+	return await.Condition(ctx, n.api.Client(), kind, namespace, name, "Available")
 }

@@ -5,13 +5,14 @@ package process
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/await"
 )
 
 // grace is how long a process may take to end after it was asked to. PostgreSQL
@@ -73,21 +74,19 @@ func (p *Process) Name() string { return p.name }
 // WaitReady calls ready until it succeeds. It fails with the process's log when
 // the process ends first or when the context does.
 func (p *Process) WaitReady(ctx context.Context, ready func(context.Context) error) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ready(ctx)
-		if err == nil {
-			return nil
-		}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended (%s) before it was ready; its log ends with\n%s", p.name, p.cmd.ProcessState, p.Tail(40))
+			cancel(fmt.Errorf("it ended (%s)", p.cmd.ProcessState))
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w; its log ends with\n%s", p.name, errors.Join(ctx.Err(), err), p.Tail(40))
-		case <-tick.C:
 		}
+	}()
+	if err := await.Until(ctx, 100*time.Millisecond, ready); err != nil {
+		return fmt.Errorf("%s is not ready: %w; its log ends with\n%s", p.name, err, p.Tail(40))
 	}
+	return nil
 }
 
 // Tail returns the last lines of the log.

@@ -66,7 +66,7 @@ func newWorld(t *testing.T, archive cnpg.Location, nasData string) *world {
 			Backup: cnpg.Backup{Archive: archive, Retention: "30d"},
 		},
 	}
-	// There is little WAL: to fetch eight files ahead would find none.
+	// There is little WAL: to fetch files ahead would find none.
 	w.args.B2.WAL.MaxParallel = 2
 	w.args.MinIO.WAL.MaxParallel = 2
 	// A checkpoint that spares the disk would take minutes.

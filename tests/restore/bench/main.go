@@ -1,7 +1,8 @@
 // Command bench measures what the backups cost: WAL archived and fetched a
 // second by parallelism and compression, base backups and their restores by
-// compression, and a run of the mirror, on loopback and over a line with a round trip of 40 ms. Like the restore tests it installs
-// what is missing and needs root for that.
+// compression, and a run of the mirror, on loopback and over a line with a round
+// trip of 40 ms. Like the restore tests it installs what is missing and needs root
+// for that.
 package main
 
 import (

@@ -198,21 +198,14 @@ func (i *Instance) Archived(ctx context.Context) error {
 func (i *Instance) AwaitArchived(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	for {
+	return i.process.WaitReady(ctx, func(ctx context.Context) error {
 		var waiting int
-		if err := i.Query(ctx, &waiting,
-			`select count(*) from pg_ls_archive_statusdir() where name like '%.ready'`); err != nil {
-			return err
+		err := i.Query(ctx, &waiting, `select count(*) from pg_ls_archive_statusdir() where name like '%.ready'`)
+		if err == nil && waiting > 0 {
+			err = fmt.Errorf("%d WAL files are still not archived", waiting)
 		}
-		if waiting == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%d WAL files are still not archived: %w\n%s", waiting, ctx.Err(), i.process.Tail(40))
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+		return err
+	})
 }
 
 // shellQuote makes one word of a shell of a path.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -71,20 +72,14 @@ func (l *Life) CutOff(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for {
+	return l.process.WaitReady(ctx, func(ctx context.Context) error {
 		var receiving bool
-		if err := l.Query(ctx, &receiving, "select count(*) > 0 from pg_stat_wal_receiver"); err != nil {
-			return err
+		err := l.Query(ctx, &receiving, "select count(*) > 0 from pg_stat_wal_receiver")
+		if err == nil && receiving {
+			err = errors.New("the standby still receives")
 		}
-		if !receiving {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the standby still receives: %w\n%s", ctx.Err(), l.process.Tail(40))
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+		return err
+	})
 }
 
 // CatchUp waits until a standby has replayed all that its primary has written.
@@ -95,20 +90,14 @@ func (l *Life) CatchUp(ctx context.Context, primary *Life) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	for {
+	return l.process.WaitReady(ctx, func(ctx context.Context) error {
 		var behind bool
-		if err := l.Query(ctx, &behind, "select pg_last_wal_replay_lsn() < '"+position+"'::pg_lsn"); err != nil {
-			return err
+		err := l.Query(ctx, &behind, "select pg_last_wal_replay_lsn() < '"+position+"'::pg_lsn")
+		if err == nil && behind {
+			err = fmt.Errorf("the standby is still before %s", position)
 		}
-		if !behind {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the standby is still before %s: %w\n%s", position, ctx.Err(), l.process.Tail(40))
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+		return err
+	})
 }
 
 // Promote makes a primary of a standby.
