@@ -65,7 +65,7 @@ func (w *world) testDrill(t *testing.T, db entry) {
 		backups, err := catalogue.Backups(t.Context(), mirror, folder)
 		require.NoError(t, err)
 		first := backups[len(backups)-1].BeginWAL
-		key := folder + "/wals/" + first[:16] + "/" + first + ".zst"
+		key := folder + "/wals/" + first[:16] + "/" + first + ".gz"
 		content, err := mirror.Read(t.Context(), key)
 		require.NoError(t, err)
 		_, err = mirror.Remove(t.Context(), key)
