@@ -10,12 +10,14 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/catalogue"
 )
@@ -120,19 +122,93 @@ type folder struct {
 	prefix string
 }
 
+const (
+	// together are folders that are listed one after the other: with a log of 256
+	// segments in each, their list is a single answer of the server.
+	together = 3
+	// simultaneous is how many lists are asked for at once.
+	simultaneous = 8
+)
+
+// page is how many objects a server hands out at a time.
+const page = 1_000
+
 // List implements [catalogue.Source].
 func (f folder) List(ctx context.Context, prefix string) ([]catalogue.Object, error) {
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel() // ends a list that is not read to its end
 	var objects []catalogue.Object
-	for info := range f.client.ListObjects(ctx, f.bucket, minio.ListObjectsOptions{Prefix: f.prefix + prefix, Recursive: true}) {
+	for info := range f.client.ListObjects(limited, f.bucket, minio.ListObjectsOptions{Prefix: f.prefix + prefix, Recursive: true}) {
 		if info.Err != nil {
 			return nil, info.Err
 		}
-		objects = append(objects, catalogue.Object{
-			Path: strings.TrimPrefix(info.Key, f.prefix), Size: info.Size, Arrived: info.LastModified.UTC(),
+		if objects = append(objects, f.object(info)); len(objects) == page {
+			return f.listWide(ctx, prefix)
+		}
+	}
+	return objects, ctx.Err() // a list that was cut short is none
+}
+
+// listWide lists many objects. The server tells where a page begins only when it
+// has handed out the one before, so the folders below the prefix are listed first,
+// and then a few of them at a time.
+func (f folder) listWide(ctx context.Context, prefix string) ([]catalogue.Object, error) {
+	var objects []catalogue.Object
+	var folders []string
+	for info := range f.client.ListObjects(ctx, f.bucket, minio.ListObjectsOptions{Prefix: f.prefix + prefix}) {
+		switch {
+		case info.Err != nil:
+			return nil, info.Err
+		case strings.HasSuffix(info.Key, "/"):
+			folders = append(folders, info.Key)
+		default:
+			objects = append(objects, f.object(info))
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	chunks := slices.Collect(slices.Chunk(folders, together))
+	listed := make([][]catalogue.Object, len(chunks))
+	group, limited := errgroup.WithContext(ctx)
+	group.SetLimit(simultaneous)
+	for i, chunk := range chunks {
+		group.Go(func() error {
+			var err error
+			listed[i], err = f.listFolders(limited, f.prefix+prefix, chunk)
+			return err
 		})
 	}
-	// A list that was cut short by the end of the time is none.
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return append(objects, slices.Concat(listed...)...), nil
+}
+
+// listFolders lists folders that follow each other.
+func (f folder) listFolders(ctx context.Context, prefix string, folders []string) ([]catalogue.Object, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var objects []catalogue.Object
+	last := folders[len(folders)-1]
+	for info := range f.client.ListObjects(ctx, f.bucket, minio.ListObjectsOptions{
+		Prefix: prefix, Recursive: true, StartAfter: folders[0],
+	}) {
+		if info.Err != nil {
+			return nil, info.Err
+		}
+		if info.Key > last && !strings.HasPrefix(info.Key, last) {
+			return objects, nil
+		}
+		if strings.Contains(strings.TrimPrefix(info.Key, prefix), "/") {
+			objects = append(objects, f.object(info))
+		}
+	}
 	return objects, ctx.Err()
+}
+
+func (f folder) object(info minio.ObjectInfo) catalogue.Object {
+	return catalogue.Object{Path: strings.TrimPrefix(info.Key, f.prefix), Size: info.Size, Arrived: info.LastModified.UTC()}
 }
 
 // Read implements [catalogue.Source].
