@@ -9,6 +9,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func databaseArgs() *DatabaseArgs {
+	return &DatabaseArgs{
+		Namespace: "auth",
+		Cluster:   "authentik-postgresql",
+		Spec: cnpgv1.ClusterSpec{
+			Instances:            2,
+			ImageName:            "ghcr.io/cloudnative-pg/postgresql:17.7",
+			StorageConfiguration: cnpgv1.StorageConfiguration{Size: "20Gi", StorageClass: new("longhorn")},
+		},
+		Backup: Backup{Schedule: "0 0 2 * * 0", Retention: "30d"},
+	}
+}
+
 // deploy runs NewDatabase on an environment's storage.
 func deploy(t *testing.T, dryRun bool, args *DatabaseArgs, outputs *seen) *recorder {
 	t.Helper()

@@ -11,6 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func storageArgs() *StorageArgs {
+	return &StorageArgs{
+		B2:        B2Args{Bucket: "homelab-cnpg-b2", Region: "us-west-002"},
+		MinIO:     MinIOArgs{Bucket: "homelab-postgres-backups", Endpoint: "https://nas.example.org:9000", Secret: "minio"},
+		Bitwarden: BitwardenArgs{Store: "bitwarden-backend", Item: "backblaze-b2-cnpg-offsite"},
+	}
+}
+
 func TestStorageMakesBucketsKeyAndHandOver(t *testing.T) {
 	t.Parallel()
 	inUpAndPreview(t, func(t *testing.T, dryRun bool) {

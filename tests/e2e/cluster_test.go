@@ -37,6 +37,9 @@ type cluster struct {
 	// postgresImage, copyImage and pruneImage are images that it can get; "" is
 	// the component's default.
 	postgresImage, copyImage, pruneImage string
+	// pluginVersion is the release of the plugin that it has; "" is the
+	// component's default.
+	pluginVersion string
 	// host is the tests' own address as pods see it.
 	host string
 	// patience is for waits that grow with a database's size.
@@ -65,6 +68,7 @@ func newCluster(t *testing.T) *cluster {
 		t.Cleanup(c.node.Stop)
 		c.config, c.host = c.node.Admin(), node.SiteAddress()
 		c.postgresImage, c.copyImage, c.pruneImage = c.node.PostgresImage(), c.node.CopyImage(), c.node.PruneImage()
+		c.pluginVersion = c.node.PluginVersion()
 	}
 	t.Cleanup(func() {
 		if t.Failed() && c.typed != nil {

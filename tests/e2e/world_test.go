@@ -176,8 +176,7 @@ func (w *world) configuration() map[string]any {
 			"bucket": w.nas.Bucket, "endpoint": w.nas.Endpoint, "secret": "nas-credentials",
 			"endpointCA": entry{"name": "nas-ca", "key": "ca.crt"},
 		},
-		// Debian's barman in the images is older than the plugin's.
-		"cnpg-backup:pluginVersion": "0.12.0",
+		"cnpg-backup:pluginVersion": w.pluginVersion,
 		"cnpg-backup:bitwarden": entry{
 			"store": bitwardenStore, "item": b2Item, "mirrorItem": b2MirrorItem, "namespace": bitwardenNamespace,
 		},

@@ -31,6 +31,7 @@ type rootfs struct {
 	archive string
 	// postgres is the release of PostgreSQL in it, for instance "17.6".
 	postgres string
+	debian.Release
 }
 
 // buildRoot returns the file system and makes it first when it is not there or
@@ -40,7 +41,11 @@ func buildRoot(ctx context.Context, progress io.Writer) (rootfs, error) {
 	if !ok || !filepath.IsAbs(here) {
 		return rootfs{}, fmt.Errorf("the folder of the images is unknown: build without -trimpath")
 	}
-	sum := sha256.Sum256([]byte(rootScript))
+	chosen, err := debian.ChosenRelease()
+	if err != nil {
+		return rootfs{}, err
+	}
+	sum := sha256.Sum256([]byte(chosen.Suite + rootScript))
 	dir := filepath.Join(filepath.Dir(here), ".images", hex.EncodeToString(sum[:])[:12])
 	archive, release := filepath.Join(dir, "root.tar"), filepath.Join(dir, "postgres")
 	if _, err := os.Stat(archive); err != nil {
@@ -53,7 +58,7 @@ func buildRoot(ctx context.Context, progress io.Writer) (rootfs, error) {
 		if err != nil {
 			return rootfs{}, err
 		}
-		cmd := exec.CommandContext(ctx, "sh", "-c", rootScript, "root", archive+".partial", release, site)
+		cmd := exec.CommandContext(ctx, "sh", "-c", rootScript, "root", archive+".partial", release, site, chosen.Suite, chosen.Postgres)
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return rootfs{}, fmt.Errorf("make the images' file system: %w\n%s", err, output)
 		}
@@ -68,12 +73,12 @@ func buildRoot(ctx context.Context, progress io.Writer) (rootfs, error) {
 	}
 	// Debian's version is that of PostgreSQL, a hyphen and its own.
 	postgres, _, _ := strings.Cut(string(version), "-")
-	return rootfs{archive: archive, postgres: postgres}, nil
+	return rootfs{archive: archive, postgres: postgres, Release: chosen}, nil
 }
 
 // The names of the images that the node has, beside those of the operators.
 const (
-	rcloneImage = "localhost/rclone:1.60.1"
+	rcloneImage = "localhost/rclone:1.76.0"
 	pauseImage  = "localhost/pause:1.0.0"
 )
 
@@ -99,9 +104,9 @@ type image struct {
 func (p programs) images() []image {
 	return []image{
 		{name: pauseImage, command: []string{"sleep", "infinity"}},
-		{name: rcloneImage, command: []string{"rclone"}},
+		{name: rcloneImage, command: []string{"rclone"}, programs: map[string]string{"usr/bin/rclone": p.rclone}},
 		{name: "localhost/postgresql:" + p.root.postgres, user: "26", env: []string{
-			"PATH=/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
+			"PATH=/usr/lib/postgresql/" + p.root.Postgres + "/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
 		}},
 		{
 			name: p.operatorImage(), user: "65532:65532", command: []string{"/manager"},

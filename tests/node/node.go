@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/rest"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
@@ -96,6 +97,16 @@ func (n *Node) CopyImage() string { return rcloneImage }
 
 // PruneImage has barman's tools.
 func (n *Node) PruneImage() string { return n.programs.sidecarImage() }
+
+// PluginVersion is the release of the plugin that the node has, or an older one
+// if that is what the barman in its images belongs to.
+func (n *Node) PluginVersion() string {
+	own, barman := version.MustParseSemantic(n.programs.pluginVersion), version.MustParseSemantic(n.programs.root.Plugin)
+	if own.LessThan(barman) {
+		return own.String()
+	}
+	return barman.String()
+}
 
 // Tails writes the end of every process's log.
 func (n *Node) Tails(w io.Writer, lines int) {

@@ -17,7 +17,9 @@ type programs struct {
 	operatorSource, pluginSource, externalSecretsSource    string
 	operatorVersion, pluginVersion, externalSecretsVersion string
 
-	root rootfs
+	// rclone is of the release that rcloneImage names.
+	rclone string
+	root   rootfs
 }
 
 // Prepare installs and builds what a node needs, as far as it is not there.
@@ -43,6 +45,7 @@ func build(ctx context.Context, progress io.Writer) (programs, error) {
 		{Tool: tools.Kubelet(), Binary: &p.kubelet},
 		{Tool: tools.KubeProxy(), Binary: &p.proxy},
 		{Tool: tools.CoreDNS(), Binary: &p.dns},
+		{Tool: tools.Rclone(), Binary: &p.rclone},
 		{Tool: tools.CloudNativePG(), Binary: &p.operator, Source: &p.operatorSource, Version: &p.operatorVersion},
 		{Tool: tools.BarmanCloudPlugin(), Binary: &p.plugin, Source: &p.pluginSource, Version: &p.pluginVersion},
 		{
