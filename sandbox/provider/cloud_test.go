@@ -33,11 +33,12 @@ func clouds(t *testing.T) map[tokens.Package]*provider.Cloud {
 	b2, err := provider.NewB2(t.TempDir(), nil)
 	require.NoError(t, err)
 	minio := provider.NewMinIO(t.TempDir())
-	// Every setting has one.
-	b2.Environment = func(string) string { return "given" }
-	minio.Environment = b2.Environment
+	b2.Environment, minio.Environment = everything, everything
 	return map[tokens.Package]*provider.Cloud{"b2": b2.Cloud, "minio": minio}
 }
+
+// everything is an environment that has all variables.
+func everything(string) string { return "given" }
 
 func properties(values map[string]any) resource.PropertyMap {
 	return resource.NewPropertyMapFromMap(values)
@@ -210,6 +211,7 @@ func TestAStoreIsToldOfKeys(t *testing.T) {
 	store := &told{}
 	b2, err := provider.NewB2(t.TempDir(), store)
 	require.NoError(t, err)
+	b2.Environment = everything
 	inputs := key(map[string]any{"capabilities": []any{"listFiles", "readFiles"}})
 	create := plugin.CreateRequest{Type: b2Key, Properties: properties(inputs), Preview: true}
 	_, err = b2.Create(t.Context(), create)
