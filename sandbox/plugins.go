@@ -17,17 +17,20 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
 )
 
-// RealKubernetes finds the real kubernetes plugin as Pulumi does: on the PATH,
-// or as it was installed.
-func RealKubernetes(ctx context.Context) (string, error) {
-	version := semver.MustParse(provider.KubernetesVersion)
+// RealPlugin finds a real plugin as Pulumi does: on the PATH, or as it was
+// installed.
+func RealPlugin(ctx context.Context, name, wanted string) (string, error) {
+	version, err := semver.Parse(wanted)
+	if err != nil {
+		return "", fmt.Errorf("version of the plugin %s: %w", name, err)
+	}
 	quiet := diag.DefaultSink(io.Discard, io.Discard, diag.FormatOptions{Color: colors.Never})
 	path, err := workspace.GetPluginPath(ctx, quiet, workspace.PluginDescriptor{
-		Name: "kubernetes", Kind: apitype.ResourcePlugin, Version: &version,
+		Name: name, Kind: apitype.ResourcePlugin, Version: &version,
 	}, nil)
 	if err != nil {
-		return "", fmt.Errorf("the real plugin for Kubernetes is not installed: "+
-			"run `pulumi plugin install resource kubernetes v%s`, or put it on the PATH (%w)", version, err)
+		return "", fmt.Errorf("the real plugin %[1]s is not installed: "+
+			"run `pulumi plugin install resource %[1]s v%[2]s`, or put it on the PATH (%[3]w)", name, version, err)
 	}
 	return path, nil
 }
@@ -35,7 +38,7 @@ func RealKubernetes(ctx context.Context) (string, error) {
 // useReal lets the engine find the real kubernetes plugin, and that the API
 // server. It returns the variables that it takes.
 func (s *Sandbox) useReal(ctx context.Context) ([]string, error) {
-	if _, err := RealKubernetes(ctx); err != nil {
+	if _, err := RealPlugin(ctx, "kubernetes", provider.KubernetesVersion); err != nil {
 		return nil, err
 	}
 	installed, err := workspace.GetPluginDir()

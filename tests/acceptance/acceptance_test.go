@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
+	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
 )
 
@@ -30,7 +31,7 @@ type suite struct {
 func TestAcceptance(t *testing.T) {
 	require.Contains(t, []string{"stand-in", "real"}, *plugins, "-plugins")
 	if *plugins == "real" {
-		_, err := sandbox.RealKubernetes(t.Context())
+		_, err := sandbox.RealPlugin(t.Context(), "kubernetes", provider.KubernetesVersion)
 		require.NoError(t, err)
 	}
 	s := &suite{plane: startControlPlane(t)}

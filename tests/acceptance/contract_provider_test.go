@@ -6,24 +6,17 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
-	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
-	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/protobuf/types/known/emptypb"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -34,7 +27,6 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // contract is a kubernetes provider under test, as an engine talks to it.
@@ -53,10 +45,7 @@ func (s *suite) newContract(t *testing.T, config map[string]any, environment ...
 	} else {
 		address = s.serveStandIn(t, environment)
 	}
-	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = connection.Close() })
-	c := &contract{suite: s, Provider: plugin.NewProviderWithClient(nil, pulumirpc.NewResourceProviderClient(connection), false)}
+	c := &contract{suite: s, Provider: connect(t, address)}
 	provided := urn("pulumi:providers:kubernetes", "default")
 	checked, err := c.CheckConfig(t.Context(), plugin.CheckConfigRequest{
 		URN: provided, News: resource.NewPropertyMapFromMap(config),
@@ -77,72 +66,20 @@ func (s *suite) serveStandIn(t *testing.T, environment []string) string {
 	target, err := provider.NewCluster(s.plane.Admin(), nil, 0)
 	require.NoError(t, err)
 	standIn := provider.NewKubernetes(nil, target)
-	standIn.Environment = func(name string) string {
-		for _, variable := range environment {
-			if value, found := strings.CutPrefix(variable, name+"="); found {
-				return value
-			}
-		}
-		return ""
-	}
+	standIn.Environment = lookUp(environment)
 	return serve(t, provider.Registrar(standIn))
 }
 
-// startReal starts the real plugin as an engine does: it gets an engine's
-// address, and prints its port.
+// startReal starts the real plugin.
 func (s *suite) startReal(t *testing.T, environment []string) string {
 	t.Helper()
-	path, err := sandbox.RealKubernetes(t.Context())
+	path, err := sandbox.RealPlugin(t.Context(), "kubernetes", provider.KubernetesVersion)
 	require.NoError(t, err)
-	dir := t.TempDir()
 	content, err := kube.Kubeconfig("contract", s.plane.Admin())
 	require.NoError(t, err)
-	kubeconfig := filepath.Join(dir, "kubeconfig")
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	require.NoError(t, os.WriteFile(kubeconfig, content, 0o600))
-	engine := serve(t, func(server *grpc.Server) { pulumirpc.RegisterEngineServer(server, deafEngine{}) })
-	running, err := process.Start(process.Command{
-		Name: "kubernetes", Path: path, Dir: dir, Args: []string{engine},
-		Env: append(environment, "KUBECONFIG="+kubeconfig, "HOME="+dir),
-	})
-	require.NoError(t, err)
-	t.Cleanup(running.Stop)
-	port := ""
-	ready, cancel := context.WithTimeout(t.Context(), reconciled)
-	defer cancel()
-	require.NoError(t, running.WaitReady(ready, func(context.Context) error {
-		said, err := running.Log()
-		port, _, _ = strings.Cut(string(said), "\n")
-		if _, notNumber := strconv.Atoi(port); err == nil {
-			err = notNumber
-		}
-		return err
-	}))
-	return net.JoinHostPort("127.0.0.1", port)
-}
-
-// deafEngine is an engine whose display shows nothing.
-type deafEngine struct {
-	pulumirpc.UnimplementedEngineServer
-}
-
-// Log takes what a provider wants to be shown.
-func (deafEngine) Log(context.Context, *pulumirpc.LogRequest) (*emptypb.Empty, error) {
-	return &emptypb.Empty{}, nil
-}
-
-func serve(t *testing.T, register func(*grpc.Server)) string {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	server := grpc.NewServer()
-	register(server)
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		server.Stop()
-		assert.NoError(t, <-done)
-	})
-	return listener.Addr().String()
+	return startPlugin(t, "kubernetes", path, append(environment, "KUBECONFIG="+kubeconfig))
 }
 
 // newThings makes a kind that nobody reconciles: its spec has a default and may
@@ -257,10 +194,6 @@ func withMetadata(object resource.PropertyMap, key resource.PropertyKey, value r
 	metadata[key] = value
 	changed["metadata"] = resource.NewProperty(metadata)
 	return changed
-}
-
-func urn(token, name string) resource.URN {
-	return resource.NewURN("contract", "contract", "", tokens.Type(token), name)
 }
 
 func urnOf(object resource.PropertyMap) resource.URN {
