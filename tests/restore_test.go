@@ -1,9 +1,11 @@
 package tests
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -83,6 +85,63 @@ func TestALostClusterIsRestoredAfterARefresh(t *testing.T) {
 	again, err := box.Up(t.Context())
 	require.NoError(t, err)
 	assert.Empty(t, again.Changes)
+}
+
+// TestALostClusterDoesNotComeBackEmpty is about the user who refreshes and
+// deploys again, and does not ask for a recovery.
+func TestALostClusterDoesNotComeBackEmpty(t *testing.T) {
+	box := start(t, root, "homelab", one(nil))
+	_, err := box.Up(t.Context())
+	require.NoError(t, err)
+	lost := filepath.Join(box.Manifests(), "apps", "cluster-shop-postgresql.yaml")
+	require.NoError(t, os.Remove(lost))
+	_, err = box.Refresh(t.Context())
+	require.NoError(t, err)
+	// What a refresh reads of an ObjectStore with a base backup.
+	state, err := box.Run(t.Context(), "stack", "export")
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "state.json")
+	require.NoError(t, os.WriteFile(file, withBackups(t, state, "shop-b2-store", "shop-postgresql"), 0o600))
+	_, err = box.Run(t.Context(), "stack", "import", "--file", file)
+	require.NoError(t, err)
+
+	for name, run := range map[string]func() (*sandbox.Result, error){
+		"preview": func() (*sandbox.Result, error) { return box.Preview(t.Context()) },
+		"up":      func() (*sandbox.Result, error) { return box.Up(t.Context()) },
+	} {
+		result, err := run()
+		require.Error(t, err, name)
+		assert.Contains(t, result.Output, "refused, because Cluster apps/shop-postgresql is lost", name)
+		assert.Contains(t, result.Output, "generation: 2 and recovery", name)
+		assert.NoFileExists(t, lost, name)
+	}
+
+	require.NoError(t, box.Configure(t.Context(), restored()))
+	_, err = box.Up(t.Context())
+	require.NoError(t, err)
+	assert.FileExists(t, lost)
+}
+
+// withBackups has an ObjectStore in a state tell of backups of a server name.
+func withBackups(t *testing.T, state, store, server string) []byte {
+	t.Helper()
+	var exported map[string]any
+	require.NoError(t, json.Unmarshal([]byte(state), &exported))
+	found := 0
+	for _, entry := range exported["deployment"].(map[string]any)["resources"].([]any) {
+		resource := entry.(map[string]any)
+		if !strings.HasSuffix(resource["urn"].(string), "::"+store) {
+			continue
+		}
+		found++
+		resource["outputs"].(map[string]any)["status"] = map[string]any{"serverRecoveryWindow": map[string]any{
+			server: map[string]any{"firstRecoverabilityPoint": "2026-01-01T00:00:00Z"},
+		}}
+	}
+	require.Equal(t, 1, found)
+	changed, err := json.Marshal(exported)
+	require.NoError(t, err)
+	return changed
 }
 
 // TestAReplacementByHandEndsWithACluster is about what a user does who has found

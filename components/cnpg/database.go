@@ -342,7 +342,7 @@ func (d *Database) newCluster(ctx *pulumi.Context, p *plan, after []*apiextensio
 	if err != nil {
 		return nil, err
 	}
-	guarded, err := guard{names: p.names, recovery: p.args.Recovery, stack: ctx.Stack()}.hook(ctx)
+	guarded, err := guard{names: p.names, recovery: p.args.Recovery, stack: ctx.Stack()}.hook(ctx, after)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -239,10 +240,26 @@ func quoted(name string) string {
 	return fmt.Sprintf("%q", name)
 }
 
-// hook has Pulumi ask judge before it updates the Cluster, in a preview too.
-// Pulumi must not replace the Cluster instead: that deletes the volumes.
-func (g guard) hook(ctx *pulumi.Context) (pulumi.ResourceOption, error) {
-	return beforeUpdate(ctx, fmt.Sprintf("life of %s: Cluster %s/%s", g.database, g.namespace, g.cluster),
+// hook has Pulumi ask judgeNew before it makes the Cluster, and judge before it
+// updates it, in a preview too. Pulumi must not replace the Cluster instead: that
+// deletes the volumes.
+func (g guard) hook(ctx *pulumi.Context, stores []*apiextensions.CustomResource) (pulumi.ResourceOption, error) {
+	name := fmt.Sprintf("life of %s: Cluster %s/%s", g.database, g.namespace, g.cluster)
+	creation, err := inPreviewToo(ctx, "new "+name, func(args *pulumi.ResourceHookArgs) error {
+		wanted, err := lifeOf(plain(args.NewInputs))
+		if err != nil {
+			return err
+		}
+		servers, err := backedUp(ctx.Context(), stores)
+		if err != nil {
+			return err
+		}
+		return g.judgeNew(wanted, servers)
+	})
+	if err != nil {
+		return nil, err
+	}
+	change, err := inPreviewToo(ctx, name,
 		func(args *pulumi.ResourceHookArgs) error {
 			known := args.OldInputs
 			_, described := known["spec"]
@@ -264,6 +281,12 @@ func (g guard) hook(ctx *pulumi.Context) (pulumi.ResourceOption, error) {
 			}
 			return g.judge(lives, wanted)
 		})
+	if err != nil {
+		return nil, err
+	}
+	return pulumi.ResourceHooks(&pulumi.ResourceHookBinding{
+		BeforeCreate: []*pulumi.ResourceHook{creation}, BeforeUpdate: []*pulumi.ResourceHook{change},
+	}), nil
 }
 
 // storeGuard refuses to move an archive within one life.
@@ -304,7 +327,7 @@ func nameOf(object map[string]any) string {
 }
 
 func (g storeGuard) hook(ctx *pulumi.Context) (pulumi.ResourceOption, error) {
-	return beforeUpdate(ctx, fmt.Sprintf("archive of %s: Cluster %s/%s", g.database, g.namespace, g.cluster),
+	change, err := inPreviewToo(ctx, fmt.Sprintf("archive of %s: Cluster %s/%s", g.database, g.namespace, g.cluster),
 		func(args *pulumi.ResourceHookArgs) error {
 			there := args.OldInputs
 			if _, described := there["spec"]; !described {
@@ -312,15 +335,19 @@ func (g storeGuard) hook(ctx *pulumi.Context) (pulumi.ResourceOption, error) {
 			}
 			return g.judge(plain(there), plain(args.NewInputs))
 		})
+	if err != nil {
+		return nil, err
+	}
+	return pulumi.ResourceHooks(&pulumi.ResourceHookBinding{BeforeUpdate: []*pulumi.ResourceHook{change}}), nil
 }
 
-// beforeUpdate has Pulumi ask before it updates a resource, in a preview too.
-func beforeUpdate(ctx *pulumi.Context, name string, ask pulumi.ResourceHookFunction) (pulumi.ResourceOption, error) {
+// inPreviewToo has Pulumi ask in deployments and in previews.
+func inPreviewToo(ctx *pulumi.Context, name string, ask pulumi.ResourceHookFunction) (*pulumi.ResourceHook, error) {
 	hook, err := ctx.RegisterResourceHook(name, ask, &pulumi.ResourceHookOptions{OnDryRun: true})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return pulumi.ResourceHooks(&pulumi.ResourceHookBinding{BeforeUpdate: []*pulumi.ResourceHook{hook}}), nil
+	return hook, nil
 }
 
 // plain are properties without secrets' wrapping and without what is not known.

@@ -84,6 +84,7 @@ func (s *suite) testLives(t *testing.T) {
 	}
 	t.Run("by force", l.byForce)
 	t.Run("lost", l.lost)
+	t.Run("lost, and asked for as it was", l.lostAsItWas)
 	require.NoError(t, l.box.Configure(t.Context(), l.config(t, "", "")))
 	l.box.destroyAll(t)
 }
@@ -167,6 +168,33 @@ func (l *livesTest) lost(t *testing.T) {
 	require.NoError(t, l.box.Configure(t.Context(), config))
 	l.box.must(t, "replaced by hand", l.box.Up, "--replace", "**plain-cluster")
 	l.object(t, clusterKind(), "plain-postgresql")
+}
+
+// lostAsItWas is a Cluster that is gone, with Pulumi's knowledge, and a
+// configuration that would make it once more.
+func (l *livesTest) lostAsItWas(t *testing.T) {
+	config := l.config(t, "named", `{generation: 2, recovery: {source: minio}}`)
+	config["cnpg-backup:databases"].([]any)[1] = merge(t, config["cnpg-backup:databases"].([]any)[1].(map[string]any),
+		fromYAML(t, `{generation: 2, recovery: {source: b2}}`))
+	require.NoError(t, l.box.Configure(t.Context(), config))
+	l.box.must(t, "up", l.box.Up)
+	store := schema.GroupVersionKind{Group: "barmancloud.cnpg.io", Version: "v1", Kind: "ObjectStore"}
+	require.NoError(t, l.plane.Client().PatchStatus(t.Context(), store, "lives", "second-b2-store", []byte(
+		`{"status": {"serverRecoveryWindow": {"second-postgresql-2": {"firstRecoverabilityPoint": "2026-01-01T00:00:00Z"}}}}`)))
+	require.NoError(t, l.plane.Client().Release(t.Context(), clusterKind(), "lives", "second-postgresql"))
+	l.box.must(t, "refresh", l.box.Refresh)
+
+	for what, run := range map[string]run{"preview": l.box.Preview, "up": l.box.Up} {
+		result, err := run(t.Context())
+		require.Error(t, err, what)
+		assert.Contains(t, result.Output, "refused, because Cluster lives/second-postgresql is lost", what)
+		assert.Contains(t, result.Output, "generation: 3, and recovery stays", what)
+	}
+	config["cnpg-backup:databases"].([]any)[2] = merge(t, config["cnpg-backup:databases"].([]any)[2].(map[string]any),
+		fromYAML(t, `{generation: 3}`))
+	require.NoError(t, l.box.Configure(t.Context(), config))
+	l.box.must(t, "restored", l.box.Up)
+	l.object(t, clusterKind(), "second-postgresql")
 }
 
 func (l *livesTest) object(t *testing.T, kind schema.GroupVersionKind, name string) *unstructured.Unstructured {
