@@ -48,7 +48,7 @@ type StoreLayout struct {
 	// Name and Spec are those of the ObjectStore.
 	Name string
 	Spec barmanv1.ObjectStoreSpec
-	// Region is B2's; MinIO has none.
+	// Region is the server's, "" where it takes any.
 	Region string
 	// Bucket is the bucket, and Folder the one in it with the folders of all lives.
 	Bucket, Folder string
@@ -80,10 +80,8 @@ func (a *DatabaseArgs) Layout(name string, storage *StorageArgs) Layout {
 }
 
 func (p *plan) storeLayout(at Location) StoreLayout {
-	l := StoreLayout{Location: at, Name: p.objectStore(at), Spec: p.store(at).spec()}
-	if at == B2 {
-		l.Region = p.storage.B2.Region
-	}
+	store := p.store(at)
+	l := StoreLayout{Location: at, Name: p.objectStore(at), Spec: store.spec(), Region: store.region}
 	l.Bucket, l.Folder, _ = strings.Cut(strings.TrimPrefix(l.Spec.Configuration.DestinationPath, "s3://"), "/")
 	return l
 }

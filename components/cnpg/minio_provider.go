@@ -88,6 +88,9 @@ func (a MinIOArgs) provider(ctx *pulumi.Context) (*minio.ProviderArgs, error) {
 		MinioCertFile:     plain("minioCertFile"),
 		MinioKeyFile:      plain("minioKeyFile"),
 	}
+	if a.Region != "" {
+		settings.MinioRegion = pulumi.StringPtr(a.Region)
+	}
 	if insecure, configured := ctx.GetConfig("minio:minioInsecure"); configured {
 		settings.MinioInsecure = pulumi.Bool(insecure == "true")
 	}

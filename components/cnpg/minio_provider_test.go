@@ -1,6 +1,7 @@
 package cnpg
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/pulumi/pulumi-minio/sdk/go/minio"
@@ -119,5 +120,33 @@ func TestAnAdoptedMinIOBucketTakesNoProvider(t *testing.T) {
 	})
 	for _, made := range mocks.Resources() {
 		assert.NotEqual(t, "pulumi:providers:minio", made.TypeToken)
+	}
+}
+
+func TestTheRegionOfMinIOIsSaidWhereItHasToBe(t *testing.T) {
+	t.Parallel()
+	mocks := run(t, false, func(ctx *pulumi.Context) error {
+		args, storage := databaseArgs(), storageArgs()
+		storage.MinIO.Region = "home-1"
+		args.Storage, args.NewStorage = nil, storage
+		_, err := NewDatabase(ctx, "authentik", args)
+		return err
+	})
+
+	assert.Equal(t, "home-1", mocks.only(t, "authentik-minio").Inputs["minioRegion"].StringValue())
+	job, err := json.Marshal(spec(mocks.only(t, "authentik-mirror")))
+	require.NoError(t, err)
+	assert.Contains(t, string(job), `{"name":"RCLONE_CONFIG_MIRROR_REGION","value":"home-1"}`)
+	assert.Contains(t, string(job), `{"name":"AWS_DEFAULT_REGION","value":"home-1"}`)
+	store, err := json.Marshal(spec(mocks.only(t, "authentik-minio-store")))
+	require.NoError(t, err)
+	// The plugin gives the variables of all stores to one container: B2 would be
+	// asked for the region of MinIO.
+	assert.NotContains(t, string(store), "REGION")
+
+	for region, good := range map[string]bool{"": true, "us-east-1": true, "home": true, "1home": false, "ho me": false, "home/1": false} {
+		minio := storageArgs().MinIO
+		minio.Region = region
+		assert.Equal(t, good, len(minio.validate(nil)) == 0, "%q", region)
 	}
 }

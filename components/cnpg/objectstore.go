@@ -112,7 +112,7 @@ type store struct {
 	endpoint     string
 	// endpointCA is where its CA certificate is; nil for the public CAs.
 	endpointCA *machineryapi.SecretKeySelector
-	// region is B2's; MinIO has none.
+	// region is "" where the server takes any.
 	region string
 	// secret is the Secret with its credentials.
 	secret string
@@ -126,7 +126,7 @@ func (p *plan) store(at Location) store {
 	options := p.args.options(at).withoutNone()
 	if at == MinIO {
 		return store{
-			location: MinIO, bucket: minio.Bucket, path: p.path,
+			location: MinIO, bucket: minio.Bucket, path: p.path, region: minio.Region,
 			endpoint: minio.Endpoint, endpointCA: minio.EndpointCA, secret: p.minioSecret(), options: options,
 		}
 	}

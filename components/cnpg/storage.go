@@ -88,6 +88,10 @@ type MinIOArgs struct {
 	AdoptBucket bool `json:"adoptBucket,omitempty"`
 	// Endpoint is the S3 endpoint, with scheme and port. Required.
 	Endpoint string `json:"endpoint"`
+	// Region is the one that the server was given, by MINIO_SITE_REGION. rclone and
+	// the plugin that makes the bucket have to say it; barman finds it out.
+	// Default: none, for a server that has none and takes any.
+	Region string `json:"region,omitempty"`
 	// EndpointCA is a key in a Secret, in each namespace with databases, with
 	// the CA certificate of the endpoint. Default: the public CAs.
 	EndpointCA *machineryapi.SecretKeySelector `json:"endpointCA,omitempty"`
@@ -168,7 +172,9 @@ const directions = `(north|south)?(east|west)|north|south|central`
 var (
 	b2Region   = regexp.MustCompile(`^[a-z]+-(` + directions + `)-[0-9]{3}$`)
 	b2Endpoint = regexp.MustCompile(`^https?://s3\.([^.]+)\.backblazeb2\.com(:[0-9]+)?$`)
-	b2KeyName  = regexp.MustCompile(`^[A-Za-z0-9-]{1,100}$`)
+	// https://github.com/minio/minio/blob/master/internal/config/config.go validRegionRegex
+	minioRegion = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]+$`)
+	b2KeyName   = regexp.MustCompile(`^[A-Za-z0-9-]{1,100}$`)
 )
 
 // sameServer compares two endpoints by host and port.
@@ -250,6 +256,10 @@ func (a MinIOArgs) validate(at *field.Path) field.ErrorList {
 			`scheme, host and port of the NAS, for instance "https://nas.example.org:9000"`))
 	} else {
 		problems = append(problems, checkEndpoint(at.Child("endpoint"), a.Endpoint)...)
+	}
+	if a.Region != "" && !minioRegion.MatchString(a.Region) {
+		problems = append(problems, field.Invalid(at.Child("region"), a.Region,
+			`expected what MINIO_SITE_REGION says, letters, digits, hyphens and underscores: for instance "home-1"`))
 	}
 	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA, a.Endpoint)...)
 	problems = append(problems, a.validateKeys(at)...)
