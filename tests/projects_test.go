@@ -142,6 +142,7 @@ func secrets(t *testing.T, box *sandbox.Sandbox) []string {
 	var exported struct {
 		Deployment struct {
 			Resources []struct {
+				ID      string
 				Type    string
 				Outputs map[string]any
 			}
@@ -153,14 +154,19 @@ func secrets(t *testing.T, box *sandbox.Sandbox) []string {
 		if resource.Type != "b2:index/applicationKey:ApplicationKey" {
 			continue
 		}
-		shown, _ := resource.Outputs["applicationKey"].(map[string]any)
-		require.NotNil(t, shown, "the key is a secret in the state")
-		plain, _ := shown["plaintext"].(string)
-		key := strings.Trim(plain, `"`)
+		key := plaintext(resource.Outputs["applicationKey"])
+		assert.Equal(t, resource.ID, plaintext(resource.Outputs["applicationKeyId"]), "SECURITY.md says what is in clear text")
 		require.Greater(t, len(key), 20, "a secret that can be looked for")
 		found = append(found, key, base64.StdEncoding.EncodeToString([]byte(key)))
 	}
 	return found
+}
+
+// plaintext is what a secret of a state holds.
+func plaintext(secret any) string {
+	shown, _ := secret.(map[string]any)
+	plain, _ := shown["plaintext"].(string)
+	return strings.Trim(plain, `"`)
 }
 
 func contents(t *testing.T, files []string) map[string][]byte {
