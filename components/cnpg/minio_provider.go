@@ -8,8 +8,12 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// withMinIO adds a provider of the MinIO plugin that makes the bucket where the
-// backups go, unless the program gives one. Pulumi's default provider has to be
+// UsesPlugin tells whether Pulumi makes anything at the server, and needs a user
+// there.
+func (a MinIOArgs) UsesPlugin() bool { return !a.AdoptBucket || a.User != "" }
+
+// withMinIO adds a provider of the MinIO plugin for the server that the backups go
+// to, unless the program gives one. Pulumi's default provider has to be
 // told the server once more, and speaks plain HTTP unless it is told otherwise:
 // https://www.pulumi.com/registry/packages/minio/installation-configuration/
 func withMinIO(ctx *pulumi.Context, name string, args MinIOArgs, opts []pulumi.ResourceOption) ([]pulumi.ResourceOption, error) {
@@ -17,7 +21,7 @@ func withMinIO(ctx *pulumi.Context, name string, args MinIOArgs, opts []pulumi.R
 	if err != nil {
 		return nil, err
 	}
-	if args.AdoptBucket || givesMinIO(options) {
+	if !args.UsesPlugin() || givesMinIO(options) {
 		return opts, nil
 	}
 	settings, err := args.provider(ctx)

@@ -2,6 +2,7 @@ package cnpg
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/pulumi/pulumi-minio/sdk/go/minio"
@@ -108,6 +109,25 @@ func TestAMinIOProviderOfTheProgramIsUsed(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestUsersAreMadeWhereTheAdoptedBucketIs(t *testing.T) {
+	t.Parallel()
+	mocks := run(t, false, func(ctx *pulumi.Context) error {
+		storage, args := storageArgs(), databaseArgs()
+		storage.MinIO.AdoptBucket, storage.MinIO.User, storage.MinIO.Secret = true, "<namespace>-cnpg", ""
+		args.Storage, args.NewStorage = nil, storage
+		_, err := NewDatabase(ctx, "authentik", args)
+		return err
+	})
+	found := 0
+	for _, made := range mocks.Resources() {
+		if strings.HasPrefix(made.TypeToken, "minio:") {
+			found++
+			assert.Contains(t, made.Provider, "::authentik-minio::", made.Name)
+		}
+	}
+	assert.Positive(t, found)
 }
 
 func TestAnAdoptedMinIOBucketTakesNoProvider(t *testing.T) {

@@ -21,9 +21,9 @@ func checkPlugins(settings map[string]string, variable func(string) string, stor
 		}},
 		{"that key's secret half", []setting{{"B2_APPLICATION_KEY", "b2:applicationKey"}}},
 	}
-	if !storage.MinIO.AdoptBucket {
+	if storage.MinIO.UsesPlugin() {
 		needed = append(needed,
-			credential{"the MinIO user with which Pulumi makes the bucket", []setting{
+			credential{"the MinIO user with which Pulumi makes the bucket and users", []setting{
 				{"MINIO_USER", "minio:minioUser"}, {"MINIO_ACCESS_KEY", "minio:minioAccessKey"},
 			}},
 			credential{"that user's password", []setting{

@@ -34,21 +34,25 @@ func TestCredentialsThatAreMissing(t *testing.T) {
 			"export the variable, or run: pulumi config set --secret b2:applicationKeyId"
 		key = "B2_APPLICATION_KEY: Required value: that key's secret half: " +
 			"export the variable, or run: pulumi config set --secret b2:applicationKey"
-		user = "MINIO_USER: Required value: the MinIO user with which Pulumi makes the bucket: " +
+		user = "MINIO_USER: Required value: the MinIO user with which Pulumi makes the bucket and users: " +
 			"export the variable, or run: pulumi config set --secret minio:minioUser"
 		password = "MINIO_PASSWORD: Required value: that user's password: " +
 			"export the variable, or run: pulumi config set --secret minio:minioPassword"
 	)
 	for name, test := range map[string]struct {
 		variables, settings map[string]string
-		adopted             bool
+		minio               cnpg.MinIOArgs
 		want                []string
 	}{
 		"all":                     {want: []string{keyID, key, user, password}},
 		"none":                    {variables: credentials()},
 		"one half":                {variables: map[string]string{"B2_APPLICATION_KEY_ID": "id", "MINIO_USER": "user"}, want: []string{key, password}},
 		"those of B2":             {variables: map[string]string{"MINIO_USER": "user", "MINIO_PASSWORD": "password"}, want: []string{keyID, key}},
-		"MinIO's, bucket adopted": {variables: map[string]string{"B2_APPLICATION_KEY_ID": "id", "B2_APPLICATION_KEY": "key"}, adopted: true},
+		"MinIO's, bucket adopted": {variables: map[string]string{"B2_APPLICATION_KEY_ID": "id", "B2_APPLICATION_KEY": "key"}, minio: cnpg.MinIOArgs{AdoptBucket: true}},
+		"MinIO's, users are made": {
+			variables: map[string]string{"B2_APPLICATION_KEY_ID": "id", "B2_APPLICATION_KEY": "key"},
+			minio:     cnpg.MinIOArgs{AdoptBucket: true, User: "<namespace>"}, want: []string{user, password},
+		},
 		"none, by MinIO's old names": {variables: map[string]string{
 			"B2_APPLICATION_KEY_ID": "id", "B2_APPLICATION_KEY": "key", "MINIO_ACCESS_KEY": "user", "MINIO_SECRET_KEY": "password",
 		}},
@@ -61,7 +65,7 @@ func TestCredentialsThatAreMissing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			storage := &cnpg.StorageArgs{MinIO: cnpg.MinIOArgs{Endpoint: "https://nas.example.org:9000", AdoptBucket: test.adopted}}
+			storage := &cnpg.StorageArgs{MinIO: test.minio}
 
 			problems := checkPlugins(test.settings, func(name string) string { return test.variables[name] }, storage)
 

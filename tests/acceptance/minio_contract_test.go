@@ -18,7 +18,7 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
@@ -77,7 +77,7 @@ func TestMinIOPlugin(t *testing.T) {
 type minioServer struct {
 	address, user, password string
 	// real is the server, nil for the stand-in, which keeps files in folder.
-	real   *lab.Store
+	real   *s3server.Store
 	folder string
 }
 
@@ -88,7 +88,7 @@ func newMinIOServer(t *testing.T) minioServer {
 	}
 	program, err := tools.Minio().Build(t.Context(), os.Stderr)
 	require.NoError(t, err)
-	store, err := lab.NewStore(t.Context(), t.TempDir(), "first", lab.StoreOptions{Program: program})
+	store, err := s3server.New(t.Context(), t.TempDir(), "first", s3server.Options{Program: program})
 	require.NoError(t, err)
 	t.Cleanup(store.Stop)
 	endpoint, err := url.Parse(store.Endpoint)
@@ -196,7 +196,8 @@ func (c *minioContract) create(t *testing.T, inputs resource.PropertyMap) plugin
 func (c *minioContract) read(t *testing.T, created plugin.CreateResponse) plugin.ReadResponse {
 	t.Helper()
 	response, err := c.Read(t.Context(), plugin.ReadRequest{
-		URN: urn(minioBucket, "bucket"), Type: minioBucket, ID: created.ID, State: created.Properties,
+		URN: urn(minioBucket, "bucket"), Type: minioBucket, ID: created.ID,
+		Inputs: resource.PropertyMap{}, State: created.Properties,
 	})
 	require.NoError(t, err)
 	return response
@@ -204,7 +205,8 @@ func (c *minioContract) read(t *testing.T, created plugin.CreateResponse) plugin
 
 func (c *minioContract) delete(ctx context.Context, created plugin.CreateResponse) error {
 	_, err := c.Delete(ctx, plugin.DeleteRequest{
-		URN: urn(minioBucket, "bucket"), Type: minioBucket, ID: created.ID, Outputs: created.Properties,
+		URN: urn(minioBucket, "bucket"), Type: minioBucket, ID: created.ID,
+		Inputs: resource.PropertyMap{}, Outputs: created.Properties,
 	})
 	return err
 }
