@@ -3,6 +3,8 @@ package mirror_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -360,6 +362,25 @@ func TestUnpublished(t *testing.T) {
 	assert.True(t, mirror.has(young+"/data.tar.gz"))
 	assert.True(t, mirror.has(late+"/data.tar.gz"))
 	assert.True(t, mirror.has(known+"/data.tar.gz"), "the archive knows of it")
+}
+
+// TestWhatIsDeadIsLeftToWhoMayDelete has the job list what it would delete, for a
+// container with another key.
+func TestWhatIsDeadIsLeftToWhoMayDelete(t *testing.T) {
+	t.Parallel()
+	j, _, mirror := healthy(t)
+	require.True(t, j.run(t).well)
+	mirror.write(t, "base/20200103T000000/data.tar.gz", "dead", ago(40*day))
+	mirror.write(t, "base/20200103T000000/data_0001.tar.gz", "dead", ago(40*day))
+	shared := t.TempDir()
+	j.env["TMPDIR"], j.env["DEAD_LIST"] = shared, "dead"
+
+	require.True(t, j.run(t).well)
+
+	listed, err := os.ReadFile(filepath.Join(shared, "dead"))
+	require.NoError(t, err)
+	assert.Equal(t, "20200103T000000/data.tar.gz\n20200103T000000/data_0001.tar.gz\n", string(listed))
+	assert.True(t, mirror.has("base/20200103T000000/data.tar.gz"), "it may not delete that")
 }
 
 // TestCleaningIsKilled kills the job while it deletes what can never be

@@ -37,6 +37,8 @@ type world struct {
 	archive, mirror *s3server.Store
 	secrets         client.Client
 	args            cnpg.DatabaseArgs
+	// minioUser is the setting minio.user, "" for one key to all of the NAS.
+	minioUser string
 	// judged are the base backups of the mirror that PostgreSQL has restored.
 	judged map[string]bool
 }
@@ -45,12 +47,18 @@ type world struct {
 // plain one like a NAS.
 func newWorld(t *testing.T, archive cnpg.Location, nasData string) *world {
 	t.Helper()
+	return newWorldWith(t, archive, s3server.Options{Data: nasData})
+}
+
+// newWorldWith does so for a NAS with other options.
+func newWorldWith(t *testing.T, archive cnpg.Location, ofNAS s3server.Options) *world {
+	t.Helper()
 	dir, err := os.MkdirTemp(lab.Directory(), "world-")
 	require.NoError(t, err)
 	b2, err := lab.NewStore(t.Context(), mkdir(t, dir, "b2"), "homelab-cnpg-b2", s3server.Options{Versioned: true, Encrypting: true})
 	require.NoError(t, err)
 	t.Cleanup(b2.Stop)
-	nas, err := lab.NewStore(t.Context(), mkdir(t, dir, "nas"), "homelab-postgres-backups", s3server.Options{Data: nasData})
+	nas, err := lab.NewStore(t.Context(), mkdir(t, dir, "nas"), "homelab-postgres-backups", ofNAS)
 	require.NoError(t, err)
 	t.Cleanup(nas.Stop)
 	w := &world{
@@ -90,9 +98,13 @@ func (w *world) render(t *testing.T, generation int) *lab.Rendered {
 	t.Helper()
 	args := w.args
 	args.Generation = generation
+	nas := cnpg.MinIOArgs{Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: "nas-credentials"}
+	if w.minioUser != "" {
+		nas.Secret, nas.User, nas.UndeleteDays = "", w.minioUser, 14
+	}
 	rendered, err := lab.Render("authentik", &cnpg.StorageArgs{
 		B2:        cnpg.B2Args{Bucket: w.b2.Bucket, Region: "us-west-002", Endpoint: w.b2.Endpoint},
-		MinIO:     cnpg.MinIOArgs{Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: "nas-credentials"},
+		MinIO:     nas,
 		Bitwarden: cnpg.BitwardenArgs{Store: "bitwarden-backend", Item: "backblaze-b2-cnpg-offsite"},
 		// Base backups are compressed as its barman can.
 		PluginVersion: lab.Plugin(),

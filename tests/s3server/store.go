@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -27,6 +28,7 @@ import (
 	"github.com/minio/madmin-go/v3"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/lifecycle"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
@@ -52,6 +54,8 @@ type Store struct {
 type Options struct {
 	// Versioned keeps what is deleted or overwritten, as B2 does.
 	Versioned bool
+	// Locked keeps for a day, whoever deletes it but a key that may bypass that.
+	Locked bool
 	// Encrypting can encrypt, as B2 can.
 	Encrypting bool
 	// TLS gives it a certificate of an authority of its own, as a NAS may have.
@@ -102,8 +106,14 @@ func New(ctx context.Context, dir, bucket string, options Options) (*Store, erro
 	if err := s.Start(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.client.MakeBucket(ctx, bucket, minio.MakeBucketOptions{}); err != nil {
+	if err := s.client.MakeBucket(ctx, bucket, minio.MakeBucketOptions{ObjectLocking: options.Locked}); err != nil {
 		return nil, fmt.Errorf("make bucket %s: %w", bucket, err)
+	}
+	if options.Locked {
+		mode, days, unit := minio.Governance, uint(1), minio.Days
+		if err := s.client.SetObjectLockConfig(ctx, bucket, &mode, &days, &unit); err != nil {
+			return nil, fmt.Errorf("lock what is in bucket %s: %w", bucket, err)
+		}
 	}
 	if options.Versioned {
 		if err := s.client.EnableVersioning(ctx, bucket); err != nil {
@@ -133,14 +143,46 @@ func (s *Store) Reader(ctx context.Context) (*Store, error) {
 // Admit lets a key in, which may do these actions with the bucket and what is in
 // it. They are called as in AWS's policies.
 func (s *Store) Admit(ctx context.Context, keyID, key string, actions ...string) error {
-	admin, err := s.admin()
-	if err != nil {
-		return err
-	}
 	policy, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
 		"Effect": "Allow", "Action": actions,
 		"Resource": []string{"arn:aws:s3:::" + s.Bucket, "arn:aws:s3:::" + s.Bucket + "/*"},
 	}}})
+	if err != nil {
+		return err
+	}
+	return s.admit(ctx, keyID, key, policy)
+}
+
+// User is the store with a new key of a name, that may do what a policy says. The
+// server keeps the policy as it is.
+func (s *Store) User(ctx context.Context, name, policy string) (*Store, error) {
+	user := &Store{
+		Endpoint: s.Endpoint, Bucket: s.Bucket, KeyID: name, Key: randomHex(20), address: s.address, transport: s.transport,
+		Authority: s.Authority,
+	}
+	if err := s.admit(ctx, user.KeyID, user.Key, []byte(policy)); err != nil {
+		return nil, err
+	}
+	var err error
+	user.client, err = s.newClient(user.KeyID, user.Key)
+	return user, err
+}
+
+// Policy is what the server has of a policy.
+func (s *Store) Policy(ctx context.Context, name string) (string, error) {
+	admin, err := s.admin()
+	if err != nil {
+		return "", err
+	}
+	info, err := admin.InfoCannedPolicyV2(ctx, name)
+	if err != nil {
+		return "", fmt.Errorf("read the policy %s: %w", name, err)
+	}
+	return string(info.Policy), nil
+}
+
+func (s *Store) admit(ctx context.Context, keyID, key string, policy []byte) error {
+	admin, err := s.admin()
 	if err != nil {
 		return err
 	}
@@ -375,6 +417,19 @@ func (s *Store) Requests(ctx context.Context) (int, error) {
 // requestsTotal is a metric of MinIO's.
 var requestsTotal = regexp.MustCompile(`(?m)^minio_s3_requests_total\{.*\} ([0-9]+)$`)
 
+// Delete deletes an object by its name.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	if err := s.client.RemoveObject(ctx, s.Bucket, key, minio.RemoveObjectOptions{}); err != nil {
+		return fmt.Errorf("delete %s/%s: %w", s.Bucket, key, err)
+	}
+	return nil
+}
+
+// SuspendVersions stops the bucket from keeping any more versions.
+func (s *Store) SuspendVersions(ctx context.Context) error {
+	return s.client.SuspendVersioning(ctx, s.Bucket)
+}
+
 // Remove removes all objects below a prefix and returns how many there were.
 func (s *Store) Remove(ctx context.Context, prefix string) (int, error) {
 	objects, err := s.List(ctx, prefix)
@@ -403,6 +458,75 @@ func (s *Store) Versions(ctx context.Context, prefix string) (int, error) {
 		}
 	}
 	return count, nil
+}
+
+// RemoveVersions removes all versions below a prefix for good, one by one and in
+// one request, and returns why not.
+func (s *Store) RemoveVersions(ctx context.Context, prefix string) (one, many error) {
+	versions, err := s.versions(ctx, prefix)
+	if err != nil {
+		return err, err
+	}
+	for _, version := range versions {
+		err := s.client.RemoveObject(ctx, s.Bucket, version.Key, minio.RemoveObjectOptions{VersionID: version.VersionID})
+		one = errors.Join(one, err)
+	}
+	list := make(chan minio.ObjectInfo, len(versions))
+	for _, version := range versions {
+		list <- version
+	}
+	close(list)
+	for failed := range s.client.RemoveObjects(ctx, s.Bucket, list, minio.RemoveObjectsOptions{}) {
+		many = errors.Join(many, failed.Err)
+	}
+	return one, many
+}
+
+// Restore makes all objects below a prefix what they were at a time, by removing
+// the versions since.
+func (s *Store) Restore(ctx context.Context, prefix string, at time.Time) error {
+	versions, err := s.versions(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	for _, version := range versions {
+		if version.LastModified.Before(at) {
+			continue
+		}
+		err := s.client.RemoveObject(ctx, s.Bucket, version.Key, minio.RemoveObjectOptions{
+			VersionID: version.VersionID, GovernanceBypass: true,
+		})
+		if err != nil {
+			return fmt.Errorf("remove a version of %s: %w", version.Key, err)
+		}
+	}
+	return nil
+}
+
+// versions are all below a prefix, deletions included.
+func (s *Store) versions(ctx context.Context, prefix string) ([]minio.ObjectInfo, error) {
+	var versions []minio.ObjectInfo
+	for info := range s.client.ListObjects(ctx, s.Bucket, minio.ListObjectsOptions{
+		Prefix: prefix, Recursive: true, WithVersions: true,
+	}) {
+		if info.Err != nil {
+			return nil, fmt.Errorf("list the versions of %s/%s: %w", s.Bucket, prefix, info.Err)
+		}
+		versions = append(versions, info)
+	}
+	return versions, nil
+}
+
+// SetLifecycle sets the bucket's lifecycle, and returns what the server has of it.
+func (s *Store) SetLifecycle(ctx context.Context, rules ...lifecycle.Rule) ([]lifecycle.Rule, error) {
+	if err := s.client.SetBucketLifecycle(ctx, s.Bucket, &lifecycle.Configuration{Rules: rules}); err != nil {
+		return nil, fmt.Errorf("set the lifecycle of %s: %w", s.Bucket, err)
+	}
+	kept, err := s.client.GetBucketLifecycle(ctx, s.Bucket)
+	if err != nil {
+		return nil, fmt.Errorf("read the lifecycle of %s: %w", s.Bucket, err)
+	}
+	return kept.Rules, nil
 }
 
 // String names the store in messages.

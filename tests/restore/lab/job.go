@@ -36,17 +36,19 @@ type Run struct {
 func RunJob(ctx context.Context, job batchv1.CronJob, secrets client.Client) (Run, error) {
 	pod := job.Spec.JobTemplate.Spec.Template.Spec
 	var output bytes.Buffer
-	message, err := os.CreateTemp(Directory(), "message-")
+	// The containers of a pod share /tmp.
+	shared, err := os.MkdirTemp(Directory(), "pod-")
 	if err != nil {
 		return Run{}, err
 	}
-	defer func() { _ = os.Remove(message.Name()) }()
-	if err := message.Close(); err != nil {
+	defer func() { _ = os.RemoveAll(shared) }()
+	message := filepath.Join(shared, "message")
+	if err := os.WriteFile(message, nil, 0o600); err != nil {
 		return Run{}, err
 	}
 	start, run := time.Now(), Run{}
 	for _, container := range append(pod.InitContainers[:len(pod.InitContainers):len(pod.InitContainers)], pod.Containers...) {
-		ok, peak, err := runContainer(ctx, job.Namespace, container, secrets, message.Name(), &output)
+		ok, peak, err := runContainer(ctx, job.Namespace, container, secrets, message, &output)
 		if err != nil {
 			return Run{}, fmt.Errorf("container %s: %w", container.Name, err)
 		}
@@ -57,7 +59,7 @@ func RunJob(ctx context.Context, job batchv1.CronJob, secrets client.Client) (Ru
 		}
 	}
 	run.Took, run.Output = time.Since(start), output.String()
-	run.Message, err = os.ReadFile(message.Name())
+	run.Message, err = os.ReadFile(message)
 	return run, err
 }
 
@@ -67,7 +69,7 @@ func runContainer(ctx context.Context, namespace string, container corev1.Contai
 	output *bytes.Buffer,
 ) (ok bool, peak int64, err error) {
 	path := imagePath(container)
-	environment := []string{"PATH=" + path, "HOME=/", "TMPDIR=" + Directory(), "TERMINATION_LOG=" + message}
+	environment := []string{"PATH=" + path, "HOME=/", "TMPDIR=" + filepath.Dir(message), "TERMINATION_LOG=" + message}
 	for _, variable := range container.Env {
 		value, err := variableValue(ctx, namespace, variable, secrets)
 		if err != nil {

@@ -20,6 +20,17 @@ type Rendered struct {
 	Stores  map[string]barmanv1.ObjectStore
 	Cluster cnpgv1.Cluster
 	Mirror  batchv1.CronJob
+	// Policies are those of MinIO, by name.
+	Policies map[string]string
+	// Lifecycle are the rules of the bucket at MinIO.
+	Lifecycle []LifecycleRule
+}
+
+// LifecycleRule is one of the MinIO plugin's.
+type LifecycleRule struct {
+	ID                              string `json:"id"`
+	Expiration                      string `json:"expiration"`
+	NoncurrentVersionExpirationDays int    `json:"noncurrentVersionExpirationDays"`
 }
 
 // Archive is the folder that the Cluster writes to, by its plugin entry.
@@ -71,7 +82,10 @@ func Render(name string, storage *cnpg.StorageArgs, args *cnpg.DatabaseArgs) (*R
 	if err != nil {
 		return nil, err
 	}
-	rendered := &Rendered{Stores: map[string]barmanv1.ObjectStore{}}
+	rendered := &Rendered{Stores: map[string]barmanv1.ObjectStore{}, Policies: map[string]string{}}
+	if err := rendered.readMinIO(fake); err != nil {
+		return nil, err
+	}
 	var store barmanv1.ObjectStore
 	for _, object := range objects {
 		var into any
@@ -98,4 +112,28 @@ func Render(name string, storage *cnpg.StorageArgs, args *cnpg.DatabaseArgs) (*R
 		}
 	}
 	return rendered, nil
+}
+
+// readMinIO takes out what is for MinIO.
+func (r *Rendered) readMinIO(fake *engine.Fake) error {
+	for _, resource := range fake.Resources() {
+		content, err := json.Marshal(resource.Inputs.Mappable())
+		if err != nil {
+			return fmt.Errorf("record %s: %w", resource.Name, err)
+		}
+		switch resource.TypeToken {
+		case "minio:index/iamPolicy:IamPolicy":
+			var policy struct{ Name, Policy string }
+			err = json.Unmarshal(content, &policy)
+			r.Policies[policy.Name] = policy.Policy
+		case "minio:index/ilmPolicy:IlmPolicy":
+			var lifecycle struct{ Rules []LifecycleRule }
+			err = json.Unmarshal(content, &lifecycle)
+			r.Lifecycle = lifecycle.Rules
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", resource.Name, err)
+		}
+	}
+	return nil
 }
