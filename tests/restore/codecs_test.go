@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -73,21 +74,17 @@ func TestTheCodecChanges(t *testing.T) {
 			require.Equal(t, backups, ids(w.requireInvariant(t, 1)))
 			last := moments[len(moments)-1]
 			for _, store := range []*s3server.Store{w.archive, w.mirror} {
-				w.requireRestores(t, w.folder(t, store, 1), nil, last)
-				w.requireRestores(t, w.folder(t, store, 1), targetOf(backups[0], last), last)
-				w.requireRestores(t, w.folder(t, store, 1), targetOf(backups[1], moments[3]), moments[3])
+				w.requireRestores(t, w.folder(t, store, 1), &cnpgv1.RecoveryTarget{BackupID: backups[0]}, last)
 			}
+			w.requireRestores(t, w.folder(t, w.mirror, 1), targetOf(backups[1], moments[3]), moments[3])
 
 			// 30 days keep what is younger and the newest that is older.
-			require.NoError(t, life.Continue(t.Context(), w.written(t, 1)))
 			require.NoError(t, life.EnforceRetention(t.Context()))
 			assert.Equal(t, names[2:], w.data(t, w.archive))
 			w.setRetention("30d", "7d")
 			w.runMirror(t, 1)
 			assert.Equal(t, names[3:], w.data(t, w.mirror))
-			for _, store := range []*s3server.Store{w.archive, w.mirror} {
-				w.requireRestores(t, w.folder(t, store, 1), targetOf(backups[3], last), last)
-			}
+			w.requireRestores(t, w.folder(t, w.mirror, 1), &cnpgv1.RecoveryTarget{BackupID: backups[3]}, last)
 		})
 	}
 }
