@@ -2,7 +2,7 @@
 # what there is.
 
 STACK ?= local
-# The kubernetes plugin of `make acceptance`: stand-in, or real as Pulumi finds it.
+# The plugins of `make acceptance`: stand-in, or real as Pulumi finds them.
 PLUGINS ?= stand-in
 # PostgreSQL and barman of the restore tests, from Debian: stable, or current, which
 # is what testing has.
@@ -33,7 +33,7 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  STACK=<environment> chooses one of stacks/Pulumi.<environment>.yaml"
-	@echo "  PLUGINS=real makes acceptance use the real plugin for Kubernetes"
+	@echo "  PLUGINS=real makes acceptance use the real plugins it can"
 	@echo "  TOOLS=stable takes restore-test's PostgreSQL and barman from Debian stable"
 
 ifeq ($(STACK),local)

@@ -18,10 +18,10 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
 )
 
-// plugins says which kubernetes plugin the engine uses.
+// plugins says which plugins are tried.
 //
 //nolint:gochecknoglobals // a flag has to be there before the tests begin
-var plugins = flag.String("plugins", "stand-in", "the kubernetes plugin: stand-in, or real as Pulumi finds it")
+var plugins = flag.String("plugins", "stand-in", "the plugins for Kubernetes and MinIO: stand-in, or real as Pulumi finds them")
 
 // suite is what the tests share.
 type suite struct {
