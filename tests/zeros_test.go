@@ -120,7 +120,7 @@ func (z zero) of(spec any) any {
 // specOf is the spec of the Cluster that a database's configuration makes.
 func specOf(t *testing.T, database map[string]any) (any, error) {
 	t.Helper()
-	settings := map[string]string{}
+	settings := engine.Credentials()
 	for key, value := range map[string]any{
 		"b2":        map[string]any{"bucket": "example-cnpg-b2", "region": "us-west-002"},
 		"minio":     map[string]any{"bucket": "backups", "endpoint": "https://nas.example.org", "secret": "minio"},

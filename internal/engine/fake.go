@@ -104,3 +104,12 @@ func (f *Fake) Objects() ([]map[string]any, error) {
 	}
 	return objects, nil
 }
+
+// Credentials are the configuration of a stack without which the plugins for B2
+// and MinIO make nothing.
+func Credentials() map[string]string {
+	return map[string]string{
+		"b2:applicationKeyId": "id", "b2:applicationKey": "key",
+		"minio:minioUser": "user", "minio:minioPassword": "password",
+	}
+}

@@ -29,7 +29,7 @@ func render(t *testing.T, database map[string]any) ([]*unstructured.Unstructured
 	var keys map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(storageConfig), &keys))
 	keys["databases"] = []any{database}
-	config := map[string]string{}
+	config := engine.Credentials()
 	for key, value := range keys {
 		encoded, err := json.Marshal(value)
 		require.NoError(t, err)
