@@ -222,6 +222,8 @@ type moment struct {
 	// since is the segment, without its timeline, before which nothing of what
 	// was written last can be; "" when that is not known.
 	since string
+	// behind is whether WAL was waiting to be archived then.
+	behind bool
 }
 
 func remember(t *testing.T, life *lab.Life) moment {

@@ -194,13 +194,20 @@ func (i *Instance) Archived(ctx context.Context) error {
 	return i.AwaitArchived(ctx)
 }
 
+// WaitingWAL counts the complete WAL segments, and other files of WAL, that are not
+// archived yet.
+func (i *Instance) WaitingWAL(ctx context.Context) (int, error) {
+	var waiting int
+	err := i.Query(ctx, &waiting, `select count(*) from pg_ls_archive_statusdir() where name like '%.ready'`)
+	return waiting, err
+}
+
 // AwaitArchived waits until all complete WAL segments are archived.
 func (i *Instance) AwaitArchived(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	return i.process.WaitReady(ctx, func(ctx context.Context) error {
-		var waiting int
-		err := i.Query(ctx, &waiting, `select count(*) from pg_ls_archive_statusdir() where name like '%.ready'`)
+		waiting, err := i.WaitingWAL(ctx)
 		if err == nil && waiting > 0 {
 			err = fmt.Errorf("%d WAL files are still not archived", waiting)
 		}
