@@ -63,8 +63,8 @@ type Mirror struct {
 	// made here, otherwise the mirror's own.
 	PruneSecret string `json:"pruneSecret,omitempty"`
 	// CopyImage has rclone and BusyBox, or another POSIX shell with awk and gzip.
-	// rclone 1.76.0 and 1.60.1 were tried, the latter not with B2. Default:
-	// rclone's own.
+	// The least release of rclone that is tested is 1.76.0; Debian's 1.60.1 was
+	// tried between two MinIO servers only. Default: rclone's own 1.76.0.
 	CopyImage string `json:"copyImage,omitempty"`
 	// PruneImage has barman-cloud-backup-delete. It has to know the codec of the
 	// base backups, or it leaves their data behind. Default: the sidecar of the
