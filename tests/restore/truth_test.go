@@ -42,10 +42,8 @@ type pair struct {
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	w := newWorld(t, cnpg.B2, "")
-	for _, options := range []*cnpg.StoreOptions{&w.args.B2, &w.args.MinIO} {
-		options.Data.Compression, options.WAL.Compression = "none", "none"
-		options.WAL.MaxParallel = 1
-	}
+	w.storesAsItIs()
+	w.args.B2.WAL.MaxParallel, w.args.MinIO.WAL.MaxParallel = 1, 1
 	p := &pair{world: w, whole: t, primary: w.begin(t)}
 	p.follow(t)
 	return p
@@ -371,7 +369,7 @@ func (p *pair) judge(t *testing.T, random *rand.Rand, story string) {
 // the last segment that the recovery was given of its timeline.
 func (p *pair) judgeEnd(t *testing.T, at *s3server.Store, said mirror.Copy, told string) string {
 	t.Helper()
-	life, err := p.restoreByHand(t, at, &cnpgv1.RecoveryTarget{BackupID: said.NewestBackup})
+	life, err := p.restoreByHand(t, at, 1, &cnpgv1.RecoveryTarget{BackupID: said.NewestBackup})
 	require.NoError(t, err, told)
 	defer life.Stop()
 	asked := life.Asked()
@@ -483,18 +481,6 @@ func (m moment) at() time.Time {
 	return at
 }
 
-// restoreByHand makes a throw-away database of a base backup.
-func (p *pair) restoreByHand(t *testing.T, at *s3server.Store, target *cnpgv1.RecoveryTarget) (*lab.Life, error) {
-	t.Helper()
-	dir, err := os.MkdirTemp(p.dir, "restored-")
-	require.NoError(t, err)
-	life, err := lab.RestoreByHand(t.Context(), dir, at, prefix(1), target)
-	if err == nil {
-		t.Cleanup(life.Stop)
-	}
-	return life, err
-}
-
 // restoreMoment restores to a time, from the newest base backup that can. In a
 // damaged archive that may not be the one that the plugin would choose.
 func (p *pair) restoreMoment(t *testing.T, at *s3server.Store, m moment) (got lab.Contents, err error) {
@@ -541,7 +527,7 @@ func (p *pair) before(t *testing.T, at *s3server.Store, m moment) []string {
 
 func (p *pair) restoreBackup(t *testing.T, at *s3server.Store, target *cnpgv1.RecoveryTarget) (lab.Contents, error) {
 	t.Helper()
-	life, err := p.restoreByHand(t, at, target)
+	life, err := p.restoreByHand(t, at, 1, target)
 	if err != nil {
 		return lab.Contents{}, err
 	}

@@ -259,6 +259,25 @@ func (w *world) restore(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTa
 	return life, err
 }
 
+// restoreByHand makes a throw-away database of a base backup of a generation.
+func (w *world) restoreByHand(t *testing.T, at *s3server.Store, generation int, target *cnpgv1.RecoveryTarget) (*lab.Life, error) {
+	t.Helper()
+	dir, err := os.MkdirTemp(w.dir, "restored-")
+	require.NoError(t, err)
+	life, err := lab.RestoreByHand(t.Context(), dir, at, prefix(generation), target)
+	if err == nil {
+		t.Cleanup(life.Stop)
+	}
+	return life, err
+}
+
+// storesAsItIs switches compression off, which a restore by hand needs.
+func (w *world) storesAsItIs() {
+	for _, options := range []*cnpg.StoreOptions{&w.args.B2, &w.args.MinIO} {
+		options.Data.Compression, options.WAL.Compression = "none", "none"
+	}
+}
+
 // requireRestores wants that a folder restores to what was true at a moment.
 func (w *world) requireRestores(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTarget, want moment) {
 	t.Helper()
