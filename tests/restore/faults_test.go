@@ -319,6 +319,62 @@ func TestArchiveIsRansomed(t *testing.T) {
 	assert.Positive(t, versions, "a store with versions still has what was deleted")
 }
 
+// TestTheArchiveHasChanged begins a second life at the other store before all of
+// the first was mirrored. With a key of the archive that may only read, what is
+// missing there is said; with one that may write, it is copied back.
+func TestTheArchiveHasChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cnpg.B2, "")
+	w.storesAsItIs()
+	life := w.begin(t)
+	_, err := life.Backup(t.Context())
+	require.NoError(t, err)
+	w.runMirror(t, 1)
+	tail, err := life.Backup(t.Context())
+	require.NoError(t, err)
+	last := insertAndArchive(t, life, 1_000)
+	life.Stop()
+
+	from := w.folder(t, w.archive, 1)
+	w.archive, w.mirror, w.args.Archive = w.mirror, w.archive, cnpg.MinIO
+	to := w.written(t, 2)
+	require.Equal(t, "authentik-minio-store", to.Store.Name)
+	second, err := lab.Restore(t.Context(), mkdir(t, w.dir, "second"), w.secrets, from, &to, nil)
+	require.NoError(t, err)
+	t.Cleanup(second.Stop)
+	next, err := second.Backup(t.Context())
+	require.NoError(t, err)
+	now := insertAndArchive(t, second, 100)
+	second.Stop()
+
+	requireRestores := func(at *s3server.Store, generation int, backup string, want moment) {
+		life, err := w.restoreByHand(t, at, generation, &cnpgv1.RecoveryTarget{BackupID: backup})
+		require.NoError(t, err)
+		defer life.Stop()
+		got, err := life.Contents(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, want.contents, got)
+	}
+	before, err := w.archive.List(t.Context(), prefix(1)+"/")
+	require.NoError(t, err)
+	w.mirrorReadsOnly(t)
+	run := w.runMirror(t, 2)
+	for _, what := range []string{"base backup data", "WAL"} {
+		assert.Contains(t, run.Output, "NOTICE not-copied-back: "+cluster+": not all "+what+" that only the mirror has could be copied")
+	}
+	assert.NotContains(t, run.Output, "PROBLEM")
+	after, err := w.archive.List(t.Context(), prefix(1)+"/")
+	require.NoError(t, err)
+	assert.Equal(t, before, after)
+	requireRestores(w.mirror, 1, tail.ID, last)
+	requireRestores(w.mirror, 2, next.ID, now)
+
+	w.args.Mirror.SourceSecret = ""
+	run = w.runMirror(t, 2)
+	assert.NotContains(t, run.Output, "not-copied-back")
+	requireRestores(w.archive, 1, tail.ID, last)
+}
+
 // TestRetention makes backups old and lets both sides delete: each keeps what
 // its policy says, and nothing is copied again that would be deleted again.
 func TestRetention(t *testing.T) {
