@@ -234,3 +234,64 @@ func TestAStoreIsToldOfKeys(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{string(created.ID)}, store.deleted)
 }
+
+// TestB2IsTreatedAsItsProviderTreatsIt names for each row where the real one does
+// so. Nobody has compared them with it: it takes an account.
+func TestB2IsTreatedAsItsProviderTreatsIt(t *testing.T) {
+	const source = "https://github.com/Backblaze/terraform-provider-b2/blob/v0.13.0/python-bindings/b2_terraform/provider_tool.py"
+	bucket := plugin.CreateRequest{
+		Type: b2Bucket, Properties: properties(map[string]any{"bucketName": "backups", "bucketType": "allPrivate"}),
+	}
+	for name, row := range map[string]struct {
+		source string
+		holds  func(t *testing.T, b2 *provider.B2)
+	}{
+		"without a key nothing is made, read or looked up": {source + " provider_authorize_account", func(t *testing.T, b2 *provider.B2) {
+			const missing = "B2 Application Key and Application Key ID must be provided"
+			created, err := b2.Create(t.Context(), bucket)
+			require.NoError(t, err)
+			b2.Environment = nil
+			_, err = b2.Create(t.Context(), bucket)
+			require.ErrorContains(t, err, missing)
+			_, err = b2.Read(t.Context(), plugin.ReadRequest{Type: b2Bucket, ID: created.ID, State: created.Properties})
+			require.ErrorContains(t, err, missing, "it does not take the bucket for gone")
+			_, err = b2.Invoke(t.Context(), plugin.InvokeRequest{
+				Tok: "b2:index/getBucket:getBucket", Args: properties(map[string]any{"bucketName": "backups"}),
+			})
+			require.ErrorContains(t, err, missing)
+		}},
+		"a preview needs no key": {
+			"https://github.com/pulumi/pulumi-terraform-bridge/blob/v3.103.0/pkg/tfbridge/provider.go Create",
+			func(t *testing.T, b2 *provider.B2) {
+				b2.Environment = nil
+				preview := bucket
+				preview.Preview = true
+				_, err := b2.Create(t.Context(), preview)
+				require.NoError(t, err)
+			},
+		},
+		"a bucket's name is taken once": {source + " Bucket.resource_create", func(t *testing.T, b2 *provider.B2) {
+			_, err := b2.Create(t.Context(), bucket)
+			require.NoError(t, err)
+			_, err = b2.Create(t.Context(), bucket)
+			require.ErrorContains(t, err, "Bucket name is already in use: ")
+		}},
+		"a bucket with files is not deleted": {source + " Bucket.resource_delete", func(t *testing.T, b2 *provider.B2) {
+			created, err := b2.Create(t.Context(), bucket)
+			require.NoError(t, err)
+			require.NoError(t, b2.Put(created.ID, "file"))
+			_, err = b2.Delete(t.Context(), plugin.DeleteRequest{Type: b2Bucket, ID: created.ID, Outputs: created.Properties})
+			require.ErrorContains(t, err, "cannot_delete_non_empty_bucket")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b2, err := provider.NewB2(t.TempDir(), nil)
+			require.NoError(t, err)
+			b2.Environment = everything
+			row.holds(t, b2)
+			if t.Failed() {
+				t.Log("the real provider: " + row.source)
+			}
+		})
+	}
+}
