@@ -102,6 +102,7 @@ func (w *world) testFailover(t *testing.T, db entry) {
 func (w *world) testArchiveOutage(t *testing.T, db entry) {
 	archive, _ := w.stores(db)
 	restarts := w.restarts(t, db)
+	_, failed := w.archiver(t, db)
 	load := w.startWriter(t, db)
 	const outage = 2 * time.Minute
 	stopped(t, archive, func() {
@@ -114,6 +115,8 @@ func (w *world) testArchiveOutage(t *testing.T, db entry) {
 	_, err := fmt.Sscan(w.query(t, db, "select count(*) from pg_ls_archive_statusdir() where name like '%.ready'"), &waiting)
 	require.NoError(t, err)
 	assert.NotZero(t, waiting, "the outage left WAL behind")
+	_, failedThen := w.archiver(t, db)
+	assert.Greater(t, failedThen, failed, "what fails is counted")
 	begin := time.Now()
 	w.archived(t, db)
 	drained := time.Since(begin)
