@@ -66,4 +66,13 @@ xlog_segment_size=16777216
 		assert.Equal(t, name(segments), said.NewestWAL)
 		assert.Less(t, run.Peak, int64(limit))
 	}
+
+	before, began := requests(), time.Now()
+	verdicts, _ := w.askDoctor(t)
+	t.Logf("the doctor took %.1f s and %d requests", time.Since(began).Seconds(), requests()-before)
+	for _, verdict := range verdicts {
+		assert.Equal(t, "RESTORES", verdict.Verdict, verdict.Reason)
+		assert.Equal(t, name(segments), verdict.WAL)
+		assert.Empty(t, verdict.Gaps)
+	}
 }

@@ -35,6 +35,8 @@ type pair struct {
 	// moments are those of the line that the primary is on, ever all of them.
 	moments, ever timeline
 	servers       int
+	// undo brings back what was damaged last.
+	undo func() error
 }
 
 // newPair starts both. What they store is not compressed, and no file is fetched

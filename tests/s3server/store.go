@@ -386,6 +386,31 @@ func (s *Store) Multiply(key string, others []string) error {
 	return nil
 }
 
+// Hide takes objects away behind the server's back, so that they come back as they
+// were, with the times of their uploads. The function that it returns brings them
+// back, in place of what was written under their keys since.
+func (s *Store) Hide(keys ...string) (func() error, error) {
+	hidden, err := os.MkdirTemp(s.dir, "hidden-")
+	if err != nil {
+		return nil, err
+	}
+	place := func(i int) string { return filepath.Join(hidden, strconv.Itoa(i)) }
+	for i, key := range keys {
+		if err := os.Rename(filepath.Dir(s.metaFile(key)), place(i)); err != nil {
+			return nil, err
+		}
+	}
+	return func() error {
+		for i, key := range keys {
+			object := filepath.Dir(s.metaFile(key))
+			if err := errors.Join(os.RemoveAll(object), os.MkdirAll(filepath.Dir(object), 0o700), os.Rename(place(i), object)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
 func (s *Store) metaFile(key string) string { return filepath.Join(s.data, s.Bucket, key, "xl.meta") }
 
 // Requests counts what the server was asked since it started.

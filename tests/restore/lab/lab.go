@@ -147,6 +147,9 @@ func outside(ctx context.Context, progress io.Writer) (int, error) {
 	if err := furnish(dir, root, minio, rclone); err != nil {
 		return 0, err
 	}
+	if err := bring(ctx, dir); err != nil {
+		return 0, err
+	}
 	environment := append(os.Environ(), stageVariable+"="+stageEntering, directoryVariable+"="+dir, rootVariable+"="+root)
 
 	// The parent-death signal is bound to the thread that starts the child.

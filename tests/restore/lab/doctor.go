@@ -1,0 +1,48 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Doctor is the doctor's program.
+func Doctor() string { return filepath.Join(Directory(), "bin", "doctor") }
+
+// Laptop is the script of docs/restore.md that restores without Kubernetes.
+func Laptop() string { return filepath.Join(Directory(), "bin", "laptop.sh") }
+
+// bring takes both from this repository into the lab's directory.
+func bring(ctx context.Context, dir string) error {
+	_, file, _, ok := runtime.Caller(0)
+	if !ok || !filepath.IsAbs(file) {
+		return errors.New("the folder of the doctor is unknown: build without -trimpath")
+	}
+	repository := filepath.Join(filepath.Dir(file), "..", "..", "..")
+	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "bin", "doctor"), ".")
+	build.Dir = filepath.Join(repository, "doctor")
+	if output, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the doctor: %w\n%s", err, output)
+	}
+	return copyProgram(filepath.Join(repository, "docs", "laptop.sh"), filepath.Join(dir, "bin", "laptop.sh"))
+}
+
+// KillCommand kills the lab's processes that were started with a word.
+func KillCommand(word string) {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, line := range lines {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(line)))
+		content, unread := os.ReadFile(line)
+		if err == nil && unread == nil && slices.Contains(strings.Split(string(content), "\x00"), word) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
