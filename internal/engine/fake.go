@@ -77,8 +77,9 @@ func (f *Fake) Calls() []pulumi.MockCallArgs {
 
 // Names are the types and names of all that was registered.
 func (f *Fake) Names() []string {
-	var names []string
-	for _, made := range f.Resources() {
+	resources := f.Resources()
+	names := make([]string, 0, len(resources))
+	for _, made := range resources {
 		names = append(names, made.TypeToken+" "+made.Name)
 	}
 	return names
