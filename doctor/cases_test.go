@@ -41,7 +41,7 @@ import (
 //nolint:gochecknoglobals // a flag
 var update = flag.Bool("update", false, "write testdata as it is now")
 
-var now = time.Date(2026, time.November, 24, 0, 9, 0, 0, time.UTC)
+var now = time.Date(2026, time.November, 24, 0, 9, 0, 0, time.UTC) //nolint:gochecknoglobals // no constant can be a time
 
 func ago(d time.Duration) metav1.Time { return metav1.NewTime(now.Add(-d)) }
 
@@ -342,14 +342,13 @@ func (tr *tree) wal(first, last int) {
 	}
 }
 
-func (tr *tree) backup(began time.Time, number int, lines string) string {
+func (tr *tree) backup(began time.Time, number int, lines string) {
 	id := began.Format("20060102T150405")
 	info := fmt.Sprintf("status=DONE\nsystemid=7576110216432775192\nbegin_time=%s\nend_time=%s\nbegin_wal=%s\nend_wal=%s\nbegin_xlog=%X/%X000028\nend_xlog=%X/%X000100\n%s",
 		began.Format("2006-01-02 15:04:05.000000-07:00"), began.Add(9*time.Minute).Format("2006-01-02 15:04:05.000000-07:00"),
 		segment(number), segment(number+1), number/256, number%256, (number+1)/256, (number+1)%256, lines)
 	tr.put("base/"+id+"/data.tar.gz", "", 1<<30, began)
 	tr.put("base/"+id+"/backup.info", info, int64(len(info)), began)
-	return id
 }
 
 func (tr *tree) remove(word string) {

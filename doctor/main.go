@@ -116,7 +116,7 @@ type database struct {
 
 func chosen(config *environment.Config, name string) ([]database, error) {
 	var all []database
-	var known []string
+	known := make([]string, 0, len(config.Databases))
 	for i := range config.Databases {
 		one := &config.Databases[i]
 		known = append(known, one.Name)
@@ -131,7 +131,7 @@ func chosen(config *environment.Config, name string) ([]database, error) {
 }
 
 func layouts(databases []database) []cnpg.Layout {
-	var all []cnpg.Layout
+	all := make([]cnpg.Layout, 0, len(databases))
 	for _, one := range databases {
 		all = append(all, one.layout)
 	}
@@ -142,7 +142,7 @@ func layouts(databases []database) []cnpg.Layout {
 func (o *options) access() (examine.Access, error) {
 	var a examine.Access
 	if o.authority != "" {
-		content, err := os.ReadFile(o.authority)
+		content, err := os.ReadFile(o.authority) //nolint:gosec // the user names the file
 		if err != nil {
 			return a, fmt.Errorf("-ca: %w", err)
 		}

@@ -21,7 +21,7 @@ import (
 
 // midnight is when the day of the tests begins; its moments are hours and
 // minutes.
-var midnight = time.Date(2026, time.November, 24, 0, 0, 0, 0, time.UTC)
+var midnight = time.Date(2026, time.November, 24, 0, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // no constant can be a time
 
 func at(clock string) time.Time {
 	parsed, err := time.Parse("15:04", clock)
@@ -90,7 +90,7 @@ func file(path string, size int64) part {
 }
 
 // without removes all whose path contains a word.
-func without(word string) part {
+func without(word string) part { //nolint:unparam // reads like the other parts
 	return func(b *bucket) {
 		kept := b.objects[:0]
 		for _, object := range b.objects {
@@ -153,7 +153,7 @@ func wal(timeline uint32, first, last place, ending ...string) part {
 }
 
 // history is a timeline that branched off another in the middle of a segment.
-func history(timeline int, of string) part {
+func history(timeline int, of string) part { //nolint:unparam // reads like wal, which has other timelines
 	return func(b *bucket) {
 		ancestor, _, _ := strings.Cut(of, ":")
 		b.put(fmt.Sprintf("wals/%08X.history", timeline), fmt.Sprintf("%s\t%s\tno recovery target specified\n", ancestor, position(of, "800000")), 50, midnight)
@@ -556,7 +556,7 @@ func TestHistoriesAreReadInEveryCompression(t *testing.T) {
 			return errors.Join(err, written(w.Write, w.Close, content))
 		},
 		// "1\t0/6800000\tx\n" by bzip2 1.0.8: Go has no writer.
-		".bz2": func(into *bytes.Buffer) error { return bzipped(into) },
+		".bz2": bzipped,
 	} {
 		t.Run("history"+ending, func(t *testing.T) {
 			var compressed bytes.Buffer
@@ -571,7 +571,7 @@ func TestHistoriesAreReadInEveryCompression(t *testing.T) {
 	}
 }
 
-func written(write func([]byte) (int, error), closed func() error, content string) error {
+func written(write func([]byte) (int, error), closed func() error, content string) error { //nolint:unparam // compresses what it is given
 	_, err := write([]byte(content))
 	return errors.Join(err, closed())
 }

@@ -62,7 +62,7 @@ func (s segmentSize) parse(name string) (timeline uint32, at place, err error) {
 	if part[2] >= s.perLog() {
 		return 0, 0, fmt.Errorf("%q is no WAL segment of a database whose segments have %d bytes", name, uint64(s))
 	}
-	return uint32(part[0]), place(part[1]*s.perLog() + part[2]), nil
+	return uint32(part[0]), place(part[1]*s.perLog() + part[2]), nil //nolint:gosec // ParseUint has held it to 32 bits
 }
 
 // Where barman keeps WAL below a server's folder: a segment, compressed or not,
@@ -134,7 +134,7 @@ func parseHistory(timeline uint32, content string) (way, error) {
 		if err != nil {
 			return nil, err
 		}
-		if uint32(ancestor) >= timeline || len(legs) > 0 && uint32(ancestor) <= legs.last() {
+		if ancestor >= uint64(timeline) || len(legs) > 0 && ancestor <= uint64(legs.last()) {
 			return nil, fmt.Errorf("timeline %d cannot follow %d in the history of %d", ancestor, legs.last(), timeline)
 		}
 		legs = append(legs, leg{uint32(ancestor), begins})

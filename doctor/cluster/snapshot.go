@@ -86,7 +86,7 @@ const Sidecar = "plugin-barman-cloud"
 // Rules are the rights that [Client.Read] and [Client.Secret] use for databases in
 // one namespace, and no others.
 func Rules(databases []cnpg.Layout) []Rule {
-	var clusters, stores, externals, jobs, secrets []string
+	var clusters, stores, externals, jobs, secrets []string //nolint:prealloc // a few names each
 	for _, l := range databases {
 		clusters, jobs = append(clusters, l.Cluster), append(jobs, l.MirrorJob)
 		stores = append(stores, l.Archive.Name, l.Mirror.Name, l.RecoveryStore)

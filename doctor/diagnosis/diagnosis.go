@@ -130,7 +130,7 @@ func Diagnose(s *Subject) Database {
 	}
 	archive, mirror := s.archiveFindings(), s.mirrorFindings()
 	d.Copies[0].Findings = rank(archive, nil)
-	var explained []Code
+	var explained []Code //nolint:prealloc // each finding explains any number
 	for _, one := range d.Copies[0].Findings {
 		explained = append(explained, explainsMirror(one.Code)...)
 	}

@@ -48,7 +48,7 @@ func (s *Subject) kubectl(format string, arguments ...any) string {
 	return "kubectl " + verb + " -n " + s.Layout.Namespace + " " + rest
 }
 
-func (s *Subject) make(target string) string { return "make " + target + " STACK=" + s.Environment }
+func (s *Subject) deploy() string { return "make up STACK=" + s.Environment }
 
 // archiveFindings are about all that brings backups into the archive.
 func (s *Subject) archiveFindings() []Finding {
@@ -175,11 +175,11 @@ func (s *Subject) cause(code Code, seen string, since time.Time) Finding {
 	l := s.Layout
 	switch code {
 	case NotEmpty:
-		return found(code, seen, since, fmt.Sprintf("Set generation: %d for %s in %s, then deploy.", l.Generation+1, s.Name, s.Stack), s.make("up"))
+		return found(code, seen, since, fmt.Sprintf("Set generation: %d for %s in %s, then deploy.", l.Generation+1, s.Name, s.Stack), s.deploy())
 	case ChecksumRefused:
 		return found(code, seen, since, "They are set at B2; for another store set them in its sidecar.env. Restart the pods:", s.restart())
 	case NoKMS:
-		return found(code, seen, since, fmt.Sprintf("Leave wal.encryption and data.encryption of minio out in %s, then deploy.", s.Stack), s.make("up"))
+		return found(code, seen, since, fmt.Sprintf("Leave wal.encryption and data.encryption of minio out in %s, then deploy.", s.Stack), s.deploy())
 	case StoreCapped:
 		return found(code, seen, since, `Raise the limit under "Caps & Alerts" at backblaze.com.`, "")
 	case StoreUntrusted:
@@ -283,7 +283,7 @@ func (s *Subject) recoveryFindings() []Finding {
 		}
 	}
 	if s.Cluster.Lacks("objectstores", name) {
-		return []Finding{found(RecoveryStoreGone, "ObjectStore "+name+" is not there", time.Time{}, "Deploy it:", s.make("up"))}
+		return []Finding{found(RecoveryStoreGone, "ObjectStore "+name+" is not there", time.Time{}, "Deploy it:", s.deploy())}
 	}
 	if code, text, known := logged(s.Cluster.RecoveryLog); known {
 		return []Finding{s.cause(code, text, time.Time{})}
@@ -423,7 +423,7 @@ func (s *Subject) scheduleFindings() []Finding {
 		}
 		if schedule.Name == s.Layout.ScheduledBackup && schedule.Spec.Suspend != nil && *schedule.Spec.Suspend {
 			findings = append(findings, found(Suspended, "ScheduledBackup "+schedule.Name+" has suspend: true", time.Time{},
-				"Remove suspend for "+s.Name+" in "+s.Stack+" if it is there, and deploy.", s.make("up")))
+				"Remove suspend for "+s.Name+" in "+s.Stack+" if it is there, and deploy.", s.deploy()))
 		}
 	}
 	return findings
@@ -573,14 +573,14 @@ func (s *Subject) jobFindings() []Finding {
 	l, job := s.Layout, s.Cluster.MirrorJob
 	switch {
 	case l.MirrorJob == "":
-		return []Finding{found(MirrorIdle, "mirror.disabled is true", time.Time{}, "Remove it in "+s.Stack+" and deploy.", s.make("up"))}
+		return []Finding{found(MirrorIdle, "mirror.disabled is true", time.Time{}, "Remove it in "+s.Stack+" and deploy.", s.deploy())}
 	case job == nil && (s.Cluster.Cluster == nil || !s.Cluster.Lacks("cronjobs", l.MirrorJob)):
 		return nil
 	case job == nil:
-		return []Finding{found(MirrorIdle, "CronJob "+l.MirrorJob+" is not there", time.Time{}, "Deploy it:", s.make("up"))}
+		return []Finding{found(MirrorIdle, "CronJob "+l.MirrorJob+" is not there", time.Time{}, "Deploy it:", s.deploy())}
 	case job.Spec.Suspend != nil && *job.Spec.Suspend:
 		return []Finding{found(MirrorIdle, "CronJob "+l.MirrorJob+" has suspend: true", time.Time{},
-			"Remove mirror.suspend for "+s.Name+" in "+s.Stack+" if it is there, and deploy.", s.make("up"))}
+			"Remove mirror.suspend for "+s.Name+" in "+s.Stack+" if it is there, and deploy.", s.deploy())}
 	}
 	var findings []Finding
 	var since time.Time
