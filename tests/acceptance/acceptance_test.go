@@ -44,6 +44,7 @@ func TestAcceptance(t *testing.T) {
 	t.Run("lives", s.testLives)
 	t.Run("adopt", s.testAdopt)
 	t.Run("gitops", s.testGitOps)
+	t.Run("doctor", s.testDoctor)
 }
 
 // describe names an object in messages.
