@@ -3,10 +3,12 @@ package node
 import (
 	"context"
 	"encoding/base64"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/await"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/controlplane"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
 )
@@ -68,11 +70,23 @@ func (n *Node) installExternalSecrets(ctx context.Context) error {
 			return err
 		}
 	}
-	return n.api.Client().Apply(ctx, controlplane.ExternalSecretsWebhooks(n.api.Authority.Cert(), func(path string) map[string]any {
+	err = n.api.Client().Apply(ctx, controlplane.ExternalSecretsWebhooks(n.api.Authority.Cert(), func(path string) map[string]any {
 		return map[string]any{"service": map[string]any{
 			"namespace": externalSecrets, "name": externalSecretsWebhook, "path": path,
 		}}
 	}))
+	if err != nil {
+		return err
+	}
+	// The pod is ready before its Service leads to it.
+	store := kube.Object("external-secrets.io/v1", "ClusterSecretStore", "", "reached", map[string]any{
+		"spec": map[string]any{"provider": map[string]any{"fake": map[string]any{"data": []any{}}}},
+	})
+	return await.Until(ctx, 250*time.Millisecond, func(ctx context.Context) error {
+		const dryRun = true
+		_, err := n.api.Client().Create(ctx, store, dryRun)
+		return err
+	})
 }
 
 // externalSecretsDeployment runs the operator's program with a volume, if there
