@@ -48,7 +48,7 @@ func NewMinIO(folder string) *Cloud {
 func minioAuthorized(c *Cloud) error {
 	user, password := c.setting("minioUser")+c.setting("minioAccessKey"), c.setting("minioPassword")+c.setting("minioSecretKey")
 	if user == "" || password == "" {
-		return errors.New("[FATAL] unable to check bucket: Access Denied.") //nolint:revive // the plugin says it so
+		return errors.New("[FATAL] unable to check bucket: Access Denied.") //nolint:revive,staticcheck // the plugin says it so
 	}
 	return nil
 }

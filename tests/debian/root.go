@@ -31,7 +31,7 @@ type Release struct {
 // releaseVariable chooses one of the releases.
 const releaseVariable = "TOOLS"
 
-var releases = map[string]Release{
+var releases = map[string]Release{ //nolint:gochecknoglobals // a table
 	"stable":  {Suite: "trixie", Postgres: "17", Plugin: "0.3.0"},
 	"current": {Suite: "testing", Postgres: "18", Plugin: "0.15.0"},
 }

@@ -129,13 +129,15 @@ func (j *job) runAndKill(t *testing.T, said string, after time.Duration) (took t
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	var since time.Time
+	stop := func() bool { return true }
 	for lines := bufio.NewScanner(output); lines.Scan(); {
 		if strings.Contains(lines.Text(), said) {
-			since = time.Now()
-			defer time.AfterFunc(after, kill).Stop()
+			stop()
+			since, stop = time.Now(), time.AfterFunc(after, kill).Stop
 		}
 	}
 	err = cmd.Wait()
+	stop()
 	require.NotZero(t, since, "it never said %q", said)
 	if ctx.Err() == nil {
 		require.NoError(t, err)

@@ -402,7 +402,7 @@ func TestCleaningIsKilled(t *testing.T) {
 		return len(left) - len(kept)
 	}
 	// took is how long the last cleaning took that came to its end.
-	var took time.Duration = time.Hour
+	took := time.Hour
 	for midway, runs := 0, 0; midway < kills; runs++ {
 		require.Less(t, runs, 10*kills, "only %d cleanings were killed midway", midway)
 		if dead() == 0 {

@@ -48,9 +48,8 @@ func (v verdict) codes() string {
 }
 
 // askDoctor runs the doctor without a cluster, with the stack's file and the keys
-// and nothing else, and returns what it says of each store, and its lines to
-// restore with.
-func (w *world) askDoctor(t *testing.T) (map[*s3server.Store]verdict, string) {
+// and nothing else, and returns what it says of each store.
+func (w *world) askDoctor(t *testing.T) map[*s3server.Store]verdict {
 	t.Helper()
 	project := mkdir(t, w.dir, "project")
 	stack := fmt.Sprintf(`config:
@@ -84,8 +83,7 @@ func (w *world) askDoctor(t *testing.T) (map[*s3server.Store]verdict, string) {
 	}
 	var report struct {
 		Databases []struct {
-			Copies   []verdict
-			Recovery string
+			Copies []verdict
 		}
 	}
 	require.NoError(t, json.Unmarshal(printed, &report), "%s\n%v", printed, err)
@@ -93,7 +91,7 @@ func (w *world) askDoctor(t *testing.T) (map[*s3server.Store]verdict, string) {
 	copies := report.Databases[0].Copies
 	require.Len(t, copies, 2)
 	require.Equal(t, []string{"archive", "mirror"}, []string{copies[0].Role, copies[1].Role})
-	return map[*s3server.Store]verdict{w.archive: copies[0], w.mirror: copies[1]}, report.Databases[0].Recovery
+	return map[*s3server.Store]verdict{w.archive: copies[0], w.mirror: copies[1]}
 }
 
 // TestDoctorTellsTheTruth lets anything happen to a primary, a standby and the
@@ -126,7 +124,7 @@ func TestDoctorTellsTheTruth(t *testing.T) {
 					story = append(story, p.chapter(t, random)...)
 				}
 				damaged := p.damage(t, random)
-				said, _ := p.askDoctor(t)
+				said := p.askDoctor(t)
 				for at, verdict := range said {
 					p.judgeVerdict(t, random, at, verdict, fmt.Sprintf("state %d of seed %d, %s, %s: %s",
 						state, seed, verdict.Role, damaged, strings.Join(story, ", ")))
@@ -398,7 +396,7 @@ func TestBackupFailsAtItsEnd(t *testing.T) {
 	_, err = w.restore(t, from, nil)
 	assert.ErrorContains(t, err, "Missing file", "a recovery takes it")
 
-	said, _ := w.askDoctor(t)
+	said := w.askDoctor(t)
 	assert.Equal(t, "RESTORES", said[w.archive].Verdict)
 	assert.Equal(t, "CB48", said[w.archive].codes())
 	assert.Equal(t, good[0].ID, said[w.archive].BackupID)
@@ -406,7 +404,7 @@ func TestBackupFailsAtItsEnd(t *testing.T) {
 
 	run := w.tryMirror(t.Context(), t, 1)
 	assert.Contains(t, run.Output, "PROBLEM backup-failed")
-	said, _ = w.askDoctor(t)
+	said = w.askDoctor(t)
 	assert.Equal(t, "RESTORES", said[w.mirror].Verdict)
 	assert.Empty(t, said[w.mirror].BackupID)
 	w.requireRestores(t, w.folder(t, w.mirror, 1), nil, moments[len(moments)-1])

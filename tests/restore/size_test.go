@@ -68,7 +68,7 @@ xlog_segment_size=16777216
 	}
 
 	before, began := requests(), time.Now()
-	verdicts, _ := w.askDoctor(t)
+	verdicts := w.askDoctor(t)
 	t.Logf("the doctor took %.1f s and %d requests", time.Since(began).Seconds(), requests()-before)
 	for _, verdict := range verdicts {
 		assert.Equal(t, "RESTORES", verdict.Verdict, verdict.Reason)

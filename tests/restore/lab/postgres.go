@@ -36,9 +36,8 @@ type Instance struct {
 // instanceAt describes a server whose files are below a directory.
 func instanceAt(dir string) *Instance { return &Instance{dir: dir} }
 
-func (i *Instance) data() string    { return filepath.Join(i.dir, "data") }
-func (i *Instance) run() string     { return filepath.Join(i.dir, "run") }
-func (i *Instance) logFile() string { return filepath.Join(i.dir, "postgres.log") }
+func (i *Instance) data() string { return filepath.Join(i.dir, "data") }
+func (i *Instance) run() string  { return filepath.Join(i.dir, "run") }
 
 // initialize makes an empty database.
 func (i *Instance) initialize(ctx context.Context, arguments ...string) error {
