@@ -34,6 +34,7 @@ func main() {
 type options struct {
 	stack, project, database, copy, output, context, authority string
 	fromStore, rbac                                            bool
+	timeout                                                    time.Duration
 }
 
 func parse(arguments []string, complain io.Writer) (*options, error) {
@@ -49,6 +50,7 @@ func parse(arguments []string, complain io.Writer) (*options, error) {
 	flags.BoolVar(&o.fromStore, "from-store", false, "do not ask the cluster; the keys are in B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY, "+
 		"MINIO_USER and MINIO_PASSWORD")
 	flags.StringVar(&o.authority, "ca", "", "a file with more certificates to trust, in PEM")
+	flags.DurationVar(&o.timeout, "timeout", examine.StoreTime, "how long a store may take over each of its two questions")
 	flags.BoolVar(&o.rbac, "rbac", false, "print the rights that it needs, for kubectl apply, and end")
 	if err := flags.Parse(arguments); err != nil {
 		return nil, err
@@ -59,6 +61,9 @@ func parse(arguments []string, complain io.Writer) (*options, error) {
 	}
 	if o.stack == "" {
 		problems = append(problems, errors.New("-stack is missing: which environment?"))
+	}
+	if o.timeout <= 0 {
+		problems = append(problems, fmt.Errorf("-timeout is %s; expected more than 0s, for instance 1m", o.timeout))
 	}
 	problems = append(problems, oneOf("-o", o.output, "text", "short", "json"),
 		oneOf("-copy", o.copy, "", "archive", "mirror", string(cnpg.B2), string(cnpg.MinIO)))
@@ -140,7 +145,7 @@ func layouts(databases []database) []cnpg.Layout {
 
 // access connects to the cluster, unless only the stores are asked.
 func (o *options) access() (examine.Access, error) {
-	var a examine.Access
+	a := examine.Access{StoreTime: o.timeout}
 	if o.authority != "" {
 		content, err := os.ReadFile(o.authority) //nolint:gosec // the user names the file
 		if err != nil {

@@ -26,6 +26,7 @@ func TestCommandLine(t *testing.T) {
 		{"a word too many", "-stack homelab authentik", report.ExitUsage, "", `what is "authentik"?`},
 		{"an unknown form", "-stack homelab -o yaml", report.ExitUsage, "", `-o is "yaml"; expected one of: text short json`},
 		{"an unknown copy", "-stack homelab -copy nas", report.ExitUsage, "", `-copy is "nas"; expected one of: archive mirror b2 minio`},
+		{"no time", "-stack homelab -timeout 0s", report.ExitUsage, "", "-timeout is 0s; expected more than 0s, for instance 1m"},
 		{"an unknown option", "-stak homelab", report.ExitUsage, "", "flag provided but not defined: -stak"},
 		{"an unknown environment", "-stack homelb", report.ExitUnknown, "", "Pulumi.homelb.yaml does not exist or says nothing"},
 		{"an unknown database", "-stack cabin -database wiki", report.ExitUsage, "", `there is no database "wiki"; there are: forgejo, immich, nextcloud`},

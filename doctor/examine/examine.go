@@ -20,11 +20,11 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/store"
 )
 
-// Bounds of one look.
-const (
-	storeTime   = 10 * time.Second
-	clusterTime = 10 * time.Second
-)
+// StoreTime is how long a store may take over each of its two questions, unless
+// [Access] says otherwise.
+const StoreTime = 10 * time.Second
+
+const clusterTime = 10 * time.Second
 
 // Access is how the cluster and the stores are reached.
 type Access struct {
@@ -36,6 +36,9 @@ type Access struct {
 	Key KeySource
 	// Authorities are more of those, in PEM.
 	Authorities []byte
+	// StoreTime is how long a store may take over each of its two questions.
+	// Default [StoreTime].
+	StoreTime time.Duration
 }
 
 // Key is what opens a store.
@@ -151,7 +154,7 @@ func (a Access) Database(ctx context.Context, name string, l cnpg.Layout, calls 
 		if one == archive {
 			other = mirror
 		}
-		one.judge(ctx, catalogue.Options{Now: s.Now, WALDelay: l.WALDelay, Other: other.read.Folder})
+		one.judge(ctx, a, catalogue.Options{Now: s.Now, WALDelay: l.WALDelay, Other: other.read.Folder})
 	}
 	s.Archive, s.Mirror = archive.read, mirror.read
 	if s.Cluster != nil && s.Cluster.Cluster != nil && s.Cluster.Cluster.Status.Phase == cnpgv1.PhaseFirstPrimary && l.Recovery != nil {
@@ -161,13 +164,20 @@ func (a Access) Database(ctx context.Context, name string, l cnpg.Layout, calls 
 		}
 		recovered.at.Folder = l.Recovery.Path
 		recovered.list(ctx, a, l.Namespace)
-		recovered.judge(ctx, catalogue.Options{Now: s.Now, WALDelay: l.WALDelay})
+		recovered.judge(ctx, a, catalogue.Options{Now: s.Now, WALDelay: l.WALDelay})
 		recovered.count(calls)
 		s.Recovered = &recovered.read
 	}
 	archive.count(calls)
 	mirror.count(calls)
 	return s
+}
+
+func (a Access) storeTime() time.Duration {
+	if a.StoreTime == 0 {
+		return StoreTime
+	}
+	return a.StoreTime
 }
 
 // look is one folder of one store that is being read.
@@ -180,7 +190,7 @@ type look struct {
 }
 
 func (o *look) list(ctx context.Context, a Access, namespace string) {
-	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	ctx, cancel := context.WithTimeout(ctx, a.storeTime())
 	defer cancel()
 	if a.Key == nil {
 		o.read.Err = fmt.Errorf("%w: the cluster has it", diagnosis.ErrNoKey)
@@ -210,11 +220,11 @@ func (o *look) list(ctx context.Context, a Access, namespace string) {
 	o.read.Folder, o.read.Err = catalogue.Read(ctx, o.source)
 }
 
-func (o *look) judge(ctx context.Context, options catalogue.Options) {
+func (o *look) judge(ctx context.Context, a Access, options catalogue.Options) {
 	if o.read.Err != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	ctx, cancel := context.WithTimeout(ctx, a.storeTime())
 	defer cancel()
 	o.read.Restorable, o.read.Err = catalogue.Judge(ctx, o.source, o.read.Folder, options)
 }

@@ -72,7 +72,7 @@ func (w *world) askDoctor(t *testing.T) map[*s3server.Store]verdict {
 		mkdir(t, project, filepath.Dir(name))
 		require.NoError(t, os.WriteFile(filepath.Join(project, name), []byte(content), 0o600))
 	}
-	doctor := exec.CommandContext(t.Context(), lab.Doctor(), "-project", project, "-stack", "homelab", "-from-store", "-o", "json")
+	doctor := exec.CommandContext(t.Context(), lab.Doctor(), "-project", project, "-stack", "homelab", "-from-store", "-o", "json", "-timeout", "5m")
 	doctor.Env = []string{
 		"B2_APPLICATION_KEY_ID=" + w.b2.KeyID, "B2_APPLICATION_KEY=" + w.b2.Key, "MINIO_USER=" + w.nas.KeyID, "MINIO_PASSWORD=" + w.nas.Key,
 	}
