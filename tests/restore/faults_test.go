@@ -348,9 +348,9 @@ func TestTheArchiveHasChanged(t *testing.T) {
 	second.Stop()
 
 	requireRestores := func(at *s3server.Store, generation int, backup string, want moment) {
-		life, err := w.restoreByHand(t, at, generation, &cnpgv1.RecoveryTarget{BackupID: backup})
+		life, throwAway, err := w.restoreByHand(t, at, generation, &cnpgv1.RecoveryTarget{BackupID: backup})
+		defer throwAway()
 		require.NoError(t, err)
-		defer life.Stop()
 		got, err := life.Contents(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, want.contents, got)

@@ -371,9 +371,9 @@ func (p *pair) judge(t *testing.T, random *rand.Rand, story string) {
 // the last segment that the recovery was given of its timeline.
 func (p *pair) judgeEnd(t *testing.T, at *s3server.Store, said mirror.Copy, told string) string {
 	t.Helper()
-	life, err := p.restoreByHand(t, at, 1, &cnpgv1.RecoveryTarget{BackupID: said.NewestBackup})
+	life, throwAway, err := p.restoreByHand(t, at, 1, &cnpgv1.RecoveryTarget{BackupID: said.NewestBackup})
 	require.NoError(t, err, told)
-	defer life.Stop()
+	defer throwAway()
 	asked := life.Asked()
 	told = fmt.Sprintf("PostgreSQL asked for %v: %s", asked, told)
 	last, strayed := followed(asked)
@@ -529,10 +529,10 @@ func (p *pair) before(t *testing.T, at *s3server.Store, m moment) []string {
 
 func (p *pair) restoreBackup(t *testing.T, at *s3server.Store, target *cnpgv1.RecoveryTarget) (lab.Contents, error) {
 	t.Helper()
-	life, err := p.restoreByHand(t, at, 1, target)
+	life, throwAway, err := p.restoreByHand(t, at, 1, target)
+	defer throwAway()
 	if err != nil {
 		return lab.Contents{}, err
 	}
-	defer life.Stop()
 	return life.Contents(t.Context())
 }

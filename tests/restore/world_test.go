@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -259,16 +260,22 @@ func (w *world) restore(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTa
 	return life, err
 }
 
-// restoreByHand makes a throw-away database of a base backup of a generation.
-func (w *world) restoreByHand(t *testing.T, at *s3server.Store, generation int, target *cnpgv1.RecoveryTarget) (*lab.Life, error) {
+// restoreByHand makes a throw-away database of a base backup of a generation. A
+// test has too many of them to keep each until it ends: throw them away.
+func (w *world) restoreByHand(t *testing.T, at *s3server.Store, generation int, target *cnpgv1.RecoveryTarget,
+) (life *lab.Life, throwAway func(), err error) {
 	t.Helper()
 	dir, err := os.MkdirTemp(w.dir, "restored-")
 	require.NoError(t, err)
-	life, err := lab.RestoreByHand(t.Context(), dir, at, prefix(generation), target)
-	if err == nil {
-		t.Cleanup(life.Stop)
-	}
-	return life, err
+	life, err = lab.RestoreByHand(t.Context(), dir, at, prefix(generation), target)
+	throwAway = sync.OnceFunc(func() {
+		if life != nil {
+			life.Stop()
+		}
+		_ = os.RemoveAll(dir)
+	})
+	t.Cleanup(throwAway)
+	return life, throwAway, err
 }
 
 // storesAsItIs switches compression off, which a restore by hand needs.
