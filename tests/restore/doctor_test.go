@@ -96,24 +96,16 @@ func (w *world) askDoctor(t *testing.T) map[*s3server.Store]verdict {
 
 // TestDoctorTellsTheTruth lets anything happen to a primary, a standby and the
 // job, then damages either store, and has PostgreSQL judge what the doctor says:
-// what it says restores is restored, with the recovery that it prints, to the very
+// what it says restores is restored, from the base backup that it names, to the very
 // moments, and what it says does not fails to. Then the damage is undone.
 func TestDoctorTellsTheTruth(t *testing.T) {
 	t.Parallel()
-	states, err := strconv.Atoi(os.Getenv(statesVariable))
-	if err != nil {
-		states = 4
-	}
-	states /= 2 // each has two verdicts
+	states := randomStates(4) / 2 // each has two verdicts
 	const inAWorld, together = 15, 5
 	for first := 0; first < states; first += inAWorld {
 		t.Run(fmt.Sprintf("from state %d", first), func(t *testing.T) {
 			t.Parallel()
-			seed, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64)
-			if err != nil {
-				seed = rand.Uint64()
-			}
-			t.Logf("%s=%d", seedVariable, seed)
+			seed := randomSeed(t)
 			random := rand.New(rand.NewPCG(seed, 1))
 			p := newPair(t)
 			p.insert(t, 500)

@@ -232,25 +232,38 @@ const (
 	seedVariable   = "CNPG_BACKUP_RANDOM_SEED"
 )
 
+// randomStates is how many random states to judge when nobody says.
+func randomStates(otherwise int) int {
+	states, err := strconv.Atoi(os.Getenv(statesVariable))
+	if err != nil {
+		return otherwise
+	}
+	return states
+}
+
+// randomSeed logs the seed that it returns.
+func randomSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64)
+	if err != nil {
+		seed = rand.Uint64()
+	}
+	t.Logf("%s=%d", seedVariable, seed)
+	return seed
+}
+
 // TestMirrorTellsTheTruth lets anything happen to a primary, a standby, the
 // archive and the job, and then has PostgreSQL judge what the job says: a random
 // moment that it promises comes back, one just outside does not, and a recovery
 // follows its timeline to the segment that it names.
 func TestMirrorTellsTheTruth(t *testing.T) {
 	t.Parallel()
-	states, err := strconv.Atoi(os.Getenv(statesVariable))
-	if err != nil {
-		states = 3
-	}
+	states := randomStates(3)
 	const inAWorld = 5
 	for first := 0; first < states; first += inAWorld {
 		t.Run(fmt.Sprintf("from state %d", first), func(t *testing.T) {
 			t.Parallel()
-			seed, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64)
-			if err != nil {
-				seed = rand.Uint64()
-			}
-			t.Logf("%s=%d", seedVariable, seed)
+			seed := randomSeed(t)
 			random := rand.New(rand.NewPCG(seed, 0))
 			p := newPair(t)
 			p.insert(t, 500)
