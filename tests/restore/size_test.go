@@ -64,6 +64,7 @@ xlog_segment_size=16777216
 		assert.Equal(t, want, said.NewWAL)
 		assert.Equal(t, 10, said.Backups)
 		assert.Equal(t, name(segments), said.NewestWAL)
+		assert.Positive(t, run.Peak)
 		assert.Less(t, run.Peak, int64(limit))
 	}
 

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"bytes"
 	"context"
 	"testing"
 	"time"
@@ -30,4 +31,17 @@ func TestRunJobIsKilled(t *testing.T) {
 			assert.Equal(t, "prune", run.Failed)
 		})
 	}
+}
+
+// What a job needs is told from what the tests themselves hold.
+func TestRunJobMeasuresTheJobAlone(t *testing.T) {
+	held := bytes.Repeat([]byte("x"), 256<<20)
+	var job batchv1.CronJob
+	job.Spec.JobTemplate.Spec.Template.Spec.Containers = []corev1.Container{
+		{Name: "prune", Command: []string{"sleep", "0"}},
+	}
+	run, err := lab.RunJob(t.Context(), job, nil)
+	require.NoError(t, err)
+	assert.Positive(t, run.Peak)
+	assert.Less(t, run.Peak, int64(len(held)/4))
 }
