@@ -149,6 +149,6 @@ func byHand(temporary string, objects []map[string]any) (subject, error) {
 	return subject{
 		project: filepath.Join("bench", "byhand"),
 		binary:  filepath.Join(temporary, "byhand"),
-		config:  map[string]any{"byhand:objects": file},
+		config:  map[string]any{"byhand:objects": file, "minio:minioServer": "nas.example.org:9000"},
 	}, os.WriteFile(file, content, 0o600)
 }

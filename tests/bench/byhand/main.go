@@ -87,29 +87,34 @@ func storage(ctx *pulumi.Context) (*b2.ApplicationKey, error) {
 
 func register(ctx *pulumi.Context, object unstructured.Unstructured, key *b2.ApplicationKey, after []pulumi.Resource,
 ) (pulumi.Resource, error) {
+	name := kind(object.Object) + "-" + object.GetNamespace() + "-" + object.GetName()
+	metadata := metav1.ObjectMetaArgs{
+		Name:        pulumi.String(object.GetName()),
+		Namespace:   pulumi.String(object.GetNamespace()),
+		Annotations: pulumi.ToStringMap(object.GetAnnotations()),
+		Labels:      pulumi.ToStringMap(object.GetLabels()),
+	}
+	if kind(object.Object) == "Secret" {
+		// Its values are not in the file. The typed package of its kind would cost
+		// the compiler gigabytes.
+		secret := &apiextensions.CustomResource{}
+		return secret, ctx.RegisterResource("kubernetes:core/v1:Secret", name, kubernetes.UntypedArgs{
+			"apiVersion": pulumi.String("v1"), "kind": pulumi.String("Secret"), "metadata": metadata,
+			"stringData": pulumi.StringMap{
+				"AWS_ACCESS_KEY_ID": key.ApplicationKeyId, "AWS_SECRET_ACCESS_KEY": key.ApplicationKey,
+			},
+		}, secret, pulumi.DependsOn(after))
+	}
 	fields := kubernetes.UntypedArgs{}
 	for name, value := range object.Object {
 		if name != "apiVersion" && name != "kind" && name != "metadata" {
 			fields[name] = value
 		}
 	}
-	if kind(object.Object) == "Secret" {
-		// Its values are not in the file.
-		delete(fields, "data")
-		fields["stringData"] = pulumi.StringMap{
-			"AWS_ACCESS_KEY_ID": key.ApplicationKeyId, "AWS_SECRET_ACCESS_KEY": key.ApplicationKey,
-		}
-	}
-	return apiextensions.NewCustomResource(ctx, kind(object.Object)+"-"+object.GetNamespace()+"-"+object.GetName(),
-		&apiextensions.CustomResourceArgs{
-			ApiVersion: pulumi.String(object.GetAPIVersion()),
-			Kind:       pulumi.String(object.GetKind()),
-			Metadata: metav1.ObjectMetaArgs{
-				Name:        pulumi.String(object.GetName()),
-				Namespace:   pulumi.String(object.GetNamespace()),
-				Annotations: pulumi.ToStringMap(object.GetAnnotations()),
-				Labels:      pulumi.ToStringMap(object.GetLabels()),
-			},
-			OtherFields: fields,
-		}, pulumi.DependsOn(after))
+	return apiextensions.NewCustomResource(ctx, name, &apiextensions.CustomResourceArgs{
+		ApiVersion:  pulumi.String(object.GetAPIVersion()),
+		Kind:        pulumi.String(object.GetKind()),
+		Metadata:    metadata,
+		OtherFields: fields,
+	}, pulumi.DependsOn(after))
 }
