@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
-	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -292,8 +291,8 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 // newObjectStores makes both ObjectStores, and one for the backups of another
 // cluster when the database is restored from those.
 func (d *Database) newObjectStores(ctx *pulumi.Context, p *plan, after []pulumi.Resource,
-) ([]*apiextensions.CustomResource, error) {
-	var stores []*apiextensions.CustomResource
+) ([]*kubernetesObject, error) {
+	var stores []*kubernetesObject
 	guarded, err := storeGuard{names: p.names, stack: ctx.Stack()}.hook(ctx)
 	if err != nil {
 		return nil, err
@@ -336,8 +335,8 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, p *plan, after []pulumi.
 	return stores, nil
 }
 
-func (d *Database) newCluster(ctx *pulumi.Context, p *plan, after []*apiextensions.CustomResource,
-) (*apiextensions.CustomResource, error) {
+func (d *Database) newCluster(ctx *pulumi.Context, p *plan, after []*kubernetesObject,
+) (*kubernetesObject, error) {
 	cluster, err := p.clusterObject()
 	if err != nil {
 		return nil, err
@@ -387,7 +386,7 @@ func (d *Database) newMirror(ctx *pulumi.Context, p *plan, cluster pulumi.Resour
 
 // setOutputs derives the outputs from the resources, so that what uses one is
 // made after them, and deleted before them.
-func (d *Database) setOutputs(ctx *pulumi.Context, p *plan, cluster *apiextensions.CustomResource, stores []*apiextensions.CustomResource,
+func (d *Database) setOutputs(ctx *pulumi.Context, p *plan, cluster *kubernetesObject, stores []*kubernetesObject,
 ) error {
 	output := func(value string) pulumi.StringOutput { return outputOf(cluster, value) }
 	b2, minio := stores[0], stores[1]

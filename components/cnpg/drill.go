@@ -7,7 +7,6 @@ import (
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
-	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -192,7 +191,7 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 // register makes an object of the drill, anew for each run: what is left of one
 // that was cut off would answer without having been restored.
 func (d *Drill) register(ctx *pulumi.Context, args DrillArgs, o object, opts ...pulumi.ResourceOption,
-) (*apiextensions.CustomResource, error) {
+) (*kubernetesObject, error) {
 	if args.Run != "" {
 		if o.annotations == nil {
 			o.annotations = pulumi.StringMap{}

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
-	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -243,7 +242,7 @@ func quoted(name string) string {
 // hook has Pulumi ask judgeNew before it makes the Cluster, and judge before it
 // updates it, in a preview too. Pulumi must not replace the Cluster instead: that
 // deletes the volumes.
-func (g guard) hook(ctx *pulumi.Context, stores []*apiextensions.CustomResource) (pulumi.ResourceOption, error) {
+func (g guard) hook(ctx *pulumi.Context, stores []*kubernetesObject) (pulumi.ResourceOption, error) {
 	name := fmt.Sprintf("life of %s: Cluster %s/%s", g.database, g.namespace, g.cluster)
 	creation, err := inPreviewToo(ctx, "new "+name, func(args *pulumi.ResourceHookArgs) error {
 		wanted, err := lifeOf(plain(args.NewInputs))

@@ -7,9 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // backedUp are the server names that have backups, as the plugin notes them in
@@ -19,17 +17,16 @@ import (
 // Pulumi knows the status since the last refresh, or since the last change of the
 // ObjectStore. That is enough: a Cluster that is lost is made anew only after a
 // refresh.
-func backedUp(ctx context.Context, stores []*apiextensions.CustomResource) ([]string, error) {
+func backedUp(ctx context.Context, stores []*kubernetesObject) ([]string, error) {
 	var servers []string
 	for _, store := range stores {
-		fields, err := internals.UnsafeAwaitOutput(ctx, store.OtherFields)
+		known, err := internals.UnsafeAwaitOutput(ctx, store.Status)
 		if err != nil {
 			return nil, fmt.Errorf("status of an ObjectStore: %w", err)
 		}
-		object, _ := fields.Value.(map[string]any) // nil while it is not made yet
-		windows, _, _ := unstructured.NestedFieldNoCopy(object, "status", "serverRecoveryWindow")
-		byServer, _ := windows.(map[string]any)
-		for server := range byServer {
+		status, _ := known.Value.(map[string]any) // nil while it is not made yet
+		windows, _ := status["serverRecoveryWindow"].(map[string]any)
+		for server := range windows {
 			servers = append(servers, server)
 		}
 	}

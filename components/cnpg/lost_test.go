@@ -3,7 +3,6 @@ package cnpg
 import (
 	"testing"
 
-	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -59,15 +58,15 @@ func TestTheClusterIsJudgedBeforeItIsMadeAndChanged(t *testing.T) {
 
 func TestTheServersThatHaveBackups(t *testing.T) {
 	t.Parallel()
-	store := func(fields pulumi.Map) *apiextensions.CustomResource {
-		return &apiextensions.CustomResource{OtherFields: fields.ToMapOutput()}
+	store := func(status pulumi.Map) *kubernetesObject {
+		return &kubernetesObject{Status: status.ToMapOutput()}
 	}
-	servers, err := backedUp(t.Context(), []*apiextensions.CustomResource{
-		store(pulumi.Map{"spec": pulumi.Map{}}),
-		store(pulumi.Map{"status": pulumi.Map{"serverRecoveryWindow": pulumi.Map{
+	servers, err := backedUp(t.Context(), []*kubernetesObject{
+		store(nil),
+		store(pulumi.Map{"serverRecoveryWindow": pulumi.Map{
 			"db": pulumi.Map{"firstRecoverabilityPoint": pulumi.String("2026-01-01T00:00:00Z")}, "db-2": pulumi.Map{},
-		}}}),
-		store(pulumi.Map{"status": pulumi.Map{}}),
+		}}),
+		store(pulumi.Map{}),
 	})
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{"db", "db-2"}, servers)

@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
-	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
-	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
@@ -40,16 +38,27 @@ type object struct {
 	fields kubernetes.UntypedArgs
 }
 
+// kubernetesObject is an object that is registered, of whatever kind. The package
+// that pulumi-kubernetes has for this, apiextensions, brings the typed metadata of
+// all kinds, which takes longer to compile than this package.
+type kubernetesObject struct {
+	pulumi.CustomResourceState
+
+	// Metadata is the object's, and Status what its operator wrote last.
+	Metadata pulumi.MapOutput `pulumi:"metadata"`
+	Status   pulumi.MapOutput `pulumi:"status"`
+}
+
 // registerObject is the one place where a Kubernetes object becomes a resource.
 func registerObject(ctx *pulumi.Context, name string, o object, opts ...pulumi.ResourceOption,
-) (*apiextensions.CustomResource, error) {
-	metadata := metav1.ObjectMetaArgs{
-		Name:      pulumi.String(o.name),
-		Namespace: pulumi.String(o.namespace),
-		Labels:    o.allLabels(),
+) (*kubernetesObject, error) {
+	metadata := pulumi.Map{
+		"name":      pulumi.String(o.name),
+		"namespace": pulumi.String(o.namespace),
+		"labels":    o.allLabels(),
 	}
 	if len(o.annotations) > 0 {
-		metadata.Annotations = o.annotations
+		metadata["annotations"] = o.annotations
 	}
 	inputs := kubernetes.UntypedArgs{
 		"apiVersion": pulumi.String(o.apiVersion),
@@ -57,7 +66,7 @@ func registerObject(ctx *pulumi.Context, name string, o object, opts ...pulumi.R
 		"metadata":   metadata,
 	}
 	maps.Copy(inputs, o.fields)
-	resource := &apiextensions.CustomResource{}
+	resource := &kubernetesObject{}
 	if err := ctx.RegisterResource(o.typeToken(), name, inputs, resource, opts...); err != nil {
 		return nil, fmt.Errorf("%s %s/%s: %w", o.kind, o.namespace, o.name, err)
 	}
@@ -94,8 +103,8 @@ func (o object) allLabels() pulumi.StringMap {
 
 // outputOf is a value that is known when an object is there. What uses it is made
 // after the object and deleted before it.
-func outputOf(object *apiextensions.CustomResource, value string) pulumi.StringOutput {
-	return object.Metadata.Name().ApplyT(func(*string) string {
+func outputOf(object *kubernetesObject, value string) pulumi.StringOutput {
+	return object.Metadata.ApplyT(func(map[string]any) string {
 		return value
 	}).(pulumi.StringOutput) // the function returns a string
 }
@@ -112,7 +121,7 @@ func registerOutputs(ctx *pulumi.Context, component pulumi.ComponentResource) er
 }
 
 // dependsOn is pulumi.DependsOn for objects.
-func dependsOn(objects []*apiextensions.CustomResource) pulumi.ResourceOption {
+func dependsOn(objects []*kubernetesObject) pulumi.ResourceOption {
 	resources := make([]pulumi.Resource, 0, len(objects))
 	for _, object := range objects {
 		resources = append(resources, object)
