@@ -258,7 +258,8 @@ func (p *pair) judgeVerdict(t *testing.T, random *rand.Rand, at *s3server.Store,
 			assert.Error(t, err, "%s restores: %s", backup.ID, told)
 		}
 		if random.IntN(3) == 0 {
-			_, err = p.restore(t, p.folder(t, at, 1), nil)
+			_, throwAway, err := p.restoreForNow(t, p.folder(t, at, 1), nil)
+			throwAway()
 			assert.Error(t, err, "a recovery that names no base backup restores: %s", told)
 		}
 		t.Logf("%s: %s: %s", story, said.Verdict, said.Reason)
@@ -309,11 +310,11 @@ func (p *pair) restoreVerdict(t *testing.T, random *rand.Rand, at *s3server.Stor
 	restore := func(id, time string) (lab.Contents, error) {
 		if id == said.Backup && random.IntN(3) == 0 {
 			// As the plugin does, which chooses unless it is told.
-			life, err := p.restore(t, p.folder(t, at, 1), &cnpgv1.RecoveryTarget{BackupID: said.BackupID, TargetTime: time})
+			life, throwAway, err := p.restoreForNow(t, p.folder(t, at, 1), &cnpgv1.RecoveryTarget{BackupID: said.BackupID, TargetTime: time})
+			defer throwAway()
 			if err != nil {
 				return lab.Contents{}, err
 			}
-			defer life.Stop()
 			return life.Contents(t.Context())
 		}
 		return p.restoreBackup(t, at, &cnpgv1.RecoveryTarget{BackupID: id, TargetTime: time})

@@ -248,20 +248,29 @@ func insertAndArchive(t *testing.T, life *lab.Life, rows int) moment {
 // restore makes a throw-away database from a folder, without an archiver.
 func (w *world) restore(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTarget) (*lab.Life, error) {
 	t.Helper()
-	dir, err := os.MkdirTemp(w.dir, "restored-")
-	require.NoError(t, err)
-	life, err := lab.Restore(t.Context(), dir, w.secrets, from, nil, target)
-	if err == nil {
-		t.Cleanup(func() {
-			life.Stop()
-			_ = os.RemoveAll(dir)
-		})
-	}
+	life, _, err := w.restoreForNow(t, from, target)
 	return life, err
 }
 
-// restoreByHand makes a throw-away database of a base backup of a generation. A
-// test has too many of them to keep each until it ends: throw them away.
+// restoreForNow does so for a test that has too many of them to keep each until it
+// ends: throw them away, also what failed.
+func (w *world) restoreForNow(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTarget) (life *lab.Life, throwAway func(), err error) {
+	t.Helper()
+	dir, err := os.MkdirTemp(w.dir, "restored-")
+	require.NoError(t, err)
+	life, err = lab.Restore(t.Context(), dir, w.secrets, from, nil, target)
+	throwAway = sync.OnceFunc(func() {
+		if life != nil {
+			life.Stop()
+		}
+		_ = os.RemoveAll(dir)
+	})
+	t.Cleanup(throwAway)
+	return life, throwAway, err
+}
+
+// restoreByHand makes a throw-away database of a base backup of a generation, as
+// restoreForNow does.
 func (w *world) restoreByHand(t *testing.T, at *s3server.Store, generation int, target *cnpgv1.RecoveryTarget,
 ) (life *lab.Life, throwAway func(), err error) {
 	t.Helper()
