@@ -66,6 +66,8 @@ type scene struct {
 
 	archive, mirror       *tree
 	archiveErr, mirrorErr error
+
+	archiveProof, mirrorProof *diagnosis.Proof
 }
 
 // healthy is an environment without anything to be done: a base backup a week,
@@ -273,6 +275,7 @@ func (s *scene) examine(t *testing.T) (*report.Report, []clienttesting.Action, [
 	subject := &diagnosis.Subject{
 		Name: "authentik", Layout: l, Stack: "stacks/Pulumi.homelab.yaml", Environment: "homelab", Now: now,
 		Archive: diagnosis.Read{Err: s.archiveErr, KeyID: "…f3a9"}, Mirror: diagnosis.Read{Err: s.mirrorErr, KeyID: "…-nas"},
+		ArchiveProof: s.archiveProof, MirrorProof: s.mirrorProof,
 	}
 	if s.unreachable != nil {
 		subject.ClusterErr = s.unreachable
@@ -575,6 +578,25 @@ func cases() []struct {
 		}},
 		{"the store says something else", " CB09", func(s *scene) {
 			s.mirrorErr = refused(http.StatusInternalServerError, "InternalError", "We encountered an internal error, please try again.")
+		}},
+		{"proved", " ", func(s *scene) {
+			s.archiveProof = &diagnosis.Proof{Segment: segment(1120), Seconds: 3}
+			s.mirrorProof = &diagnosis.Proof{Segment: segment(1120), Seconds: 41}
+		}},
+		{"not proved for want of rights", " ", func(s *scene) {
+			s.archiveProof = &diagnosis.Proof{Untried: "psql in pod authentik-postgresql-1: unable to upgrade connection: " +
+				`pods "authentik-postgresql-1" is forbidden: User "me" cannot create resource "pods/exec" in API group "" in the namespace "auth"`}
+		}},
+		{"a segment does not reach the archive", "CB35 ", func(s *scene) {
+			s.archiveProof = &diagnosis.Proof{Segment: segment(1121), Failed: "it is not in the archive after 10m"}
+		}},
+		{"a segment does not reach the archive, and the log says why", "CB03 ", func(s *scene) {
+			s.archiveProof = &diagnosis.Proof{Segment: segment(1121), Failed: "it is not in the archive after 10m"}
+			s.archivingFails(exitStatus(4), "An error occurred (403) when calling the HeadBucket operation: Forbidden")
+		}},
+		{"a segment does not reach the mirror", " CB64", func(s *scene) {
+			s.archiveProof = &diagnosis.Proof{Segment: segment(1120), Seconds: 3}
+			s.mirrorProof = &diagnosis.Proof{Segment: segment(1120), Failed: "it is not in the mirror after 10m"}
 		}},
 		{"the kubernetes cluster does not answer", " ", func(s *scene) {
 			s.unreachable = errors.New("dial tcp 192.0.2.1:6443: i/o timeout")

@@ -1,5 +1,6 @@
 // Command doctor says of each copy of each database of an environment whether it
-// restores right now, from what lies in the stores, and why not. It only reads.
+// restores right now, from what lies in the stores, and why not. It only reads, unless
+// it is asked to prove.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,8 +35,8 @@ func main() {
 // options are what the command line says.
 type options struct {
 	stack, project, database, copy, output, context, authority string
-	fromStore, rbac                                            bool
-	timeout                                                    time.Duration
+	fromStore, rbac, prove                                     bool
+	timeout, wait                                              time.Duration
 }
 
 func parse(arguments []string, complain io.Writer) (*options, error) {
@@ -51,7 +53,9 @@ func parse(arguments []string, complain io.Writer) (*options, error) {
 		"MINIO_USER and MINIO_PASSWORD")
 	flags.StringVar(&o.authority, "ca", "", "a file with more certificates to trust, in PEM")
 	flags.DurationVar(&o.timeout, "timeout", examine.StoreTime, "how long a store may take over each of its two questions")
-	flags.BoolVar(&o.rbac, "rbac", false, "print the rights that it needs, for kubectl apply, and end")
+	flags.BoolVar(&o.prove, "prove", false, "first end a WAL segment on the primary, run the mirror, and wait until it is in both copies: this writes")
+	flags.DurationVar(&o.wait, "wait", proveTime, "how long -prove waits for each copy")
+	flags.BoolVar(&o.rbac, "rbac", false, "print the rights that it needs, for kubectl apply, and end; those of -prove only beside it")
 	if err := flags.Parse(arguments); err != nil {
 		return nil, err
 	}
@@ -64,6 +68,12 @@ func parse(arguments []string, complain io.Writer) (*options, error) {
 	}
 	if o.timeout <= 0 {
 		problems = append(problems, fmt.Errorf("-timeout is %s; expected more than 0s, for instance 1m", o.timeout))
+	}
+	if o.wait <= 0 {
+		problems = append(problems, fmt.Errorf("-wait is %s; expected more than 0s, for instance 10m", o.wait))
+	}
+	if o.prove && o.fromStore {
+		problems = append(problems, errors.New("-prove needs the cluster, which -from-store does not ask: leave one of them out"))
 	}
 	problems = append(problems, oneOf("-o", o.output, "text", "short", "json"),
 		oneOf("-copy", o.copy, "", "archive", "mirror", string(cnpg.B2), string(cnpg.MinIO)))
@@ -102,7 +112,7 @@ func run(ctx context.Context, arguments []string, out, complain io.Writer) int {
 		return report.ExitUsage
 	}
 	if o.rbac {
-		fmt.Fprint(out, cluster.Manifests(layouts(databases)))
+		fmt.Fprint(out, cluster.Manifests(layouts(databases), o.prove))
 		return report.ExitRestores
 	}
 	access, err := o.access()
@@ -110,7 +120,7 @@ func run(ctx context.Context, arguments []string, out, complain io.Writer) int {
 		fmt.Fprintln(complain, "error:", err)
 		return report.ExitUsage
 	}
-	return o.look(ctx, access, databases, out)
+	return o.look(ctx, access, databases, out, complain)
 }
 
 // database is one that is looked at.
@@ -181,14 +191,16 @@ func anyKey() error {
 
 // look examines all databases at once and shows each as soon as those before it
 // are shown.
-func (o *options) look(ctx context.Context, access examine.Access, databases []database, out io.Writer) int {
+func (o *options) look(ctx context.Context, access examine.Access, databases []database, out, complain io.Writer) int {
 	var calls examine.Calls
 	r := &report.Report{Version: report.Version, Time: time.Now().UTC(), Environment: o.stack}
 	found := make([]chan diagnosis.Database, len(databases))
 	for i, one := range databases {
 		found[i] = make(chan diagnosis.Database, 1)
 		go func() {
+			archive, mirror := o.proofs(ctx, access, one, &calls, complain)
 			subject := access.Database(ctx, one.name, one.layout, &calls)
+			subject.ArchiveProof, subject.MirrorProof = archive, mirror
 			subject.Environment, subject.Stack = o.stack, stack.File(o.stack)
 			found[i] <- diagnosis.Diagnose(subject)
 		}()
@@ -214,6 +226,34 @@ func (o *options) look(ctx context.Context, access examine.Access, databases []d
 		r.End(out)
 	}
 	return r.Exit()
+}
+
+// proveTime is how long -prove waits for each copy. A run of the mirror that has
+// little to do takes about a minute.
+const proveTime = 10 * time.Minute
+
+// proofs are those of a database, and nil unless they are asked for.
+func (o *options) proofs(ctx context.Context, access examine.Access, of database, calls *examine.Calls, complain io.Writer,
+) (archive, mirror *diagnosis.Proof) {
+	if !o.prove {
+		return nil, nil
+	}
+	copies := o.wanted([]diagnosis.Copy{
+		{Role: "archive", Location: of.layout.Archive.Location}, {Role: "mirror", Location: of.layout.Mirror.Location},
+	})
+	mirrorToo := slices.ContainsFunc(copies, func(c diagnosis.Copy) bool { return c.Role == "mirror" })
+	archive, mirror = access.Prove(ctx, of.layout, examine.Proving{
+		Wait: o.wait, Mirror: mirrorToo,
+		// A line is one write, so that databases do not get into each other's.
+		Tell: func(format string, arguments ...any) {
+			fmt.Fprintf(complain, "%s: %s\n", of.name, fmt.Sprintf(format, arguments...))
+		},
+	}, calls)
+	if mirrorToo && mirror == nil && len(copies) == 1 {
+		// Nobody is told what became of the archive's.
+		mirror = &diagnosis.Proof{Segment: archive.Segment, Untried: "archive: " + archive.Failed + archive.Untried}
+	}
+	return archive, mirror
 }
 
 // wanted are the copies that are reported on.

@@ -36,6 +36,10 @@ func TestCommandLine(t *testing.T) {
 		{"one copy", "-stack homelab -copy mirror", report.ExitUnknown, "1 of 1 copies could not be read.", ""},
 		{"the sandbox", "-stack local", report.ExitRestores, "a sandbox in which nothing runs", ""},
 		{"rights", "-stack cabin -rbac", report.ExitRestores, "- nas-ca\n", ""},
+		{"rights to prove", "-stack cabin -rbac -prove", report.ExitRestores, "- pods/exec\n", ""},
+		{"no time to prove", "-stack cabin -prove -wait -1s", report.ExitUsage, "", "-wait is -1s; expected more than 0s, for instance 10m"},
+		{"to prove without the cluster", "-stack cabin -prove -from-store", report.ExitUsage, "", "-prove needs the cluster"},
+		{"to prove where there is no cluster", "-stack cabin -prove", report.ExitUnknown, "not proved: the cluster: ", ""},
 		{"help", "-h", report.ExitRestores, "", "the environment, by its file"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -46,6 +50,13 @@ func TestCommandLine(t *testing.T) {
 			assert.Contains(t, complaint.String(), test.complaint)
 		})
 	}
+}
+
+func TestRightsToWriteAreForThoseWhoAsk(t *testing.T) {
+	var out, complaint bytes.Buffer
+	require.Equal(t, report.ExitRestores, run(t.Context(), []string{"-project", "..", "-stack", "cabin", "-rbac"}, &out, &complaint))
+	assert.NotContains(t, out.String(), "create")
+	assert.NotContains(t, out.String(), "exec")
 }
 
 func TestJSONHasAVersion(t *testing.T) {

@@ -108,10 +108,10 @@ func newFolder(base, wals []Object, contents map[string][]byte) *Folder {
 	f := &Folder{Unreadable: map[string]string{}, segments: map[string]Object{}, ways: map[uint32]way{}}
 	for _, object := range wals {
 		f.Bytes += object.Size
-		if match := segmentPath.FindStringSubmatch(object.Path); match != nil && match[2][:16] == match[1] && object.Size > 0 {
-			f.segments[match[2]] = object
-			if object.Arrived.After(f.NewestArrived) || object.Arrived.Equal(f.NewestArrived) && match[2] > f.NewestWAL {
-				f.NewestArrived, f.NewestWAL = object.Arrived, match[2]
+		if segment := Segment(object.Path); segment != "" && object.Size > 0 {
+			f.segments[segment] = object
+			if object.Arrived.After(f.NewestArrived) || object.Arrived.Equal(f.NewestArrived) && segment > f.NewestWAL {
+				f.NewestArrived, f.NewestWAL = object.Arrived, segment
 			}
 		} else if match := historyPath.FindStringSubmatch(object.Path); match != nil {
 			f.addHistory(object.Path, match[1], match[2], contents[object.Path])

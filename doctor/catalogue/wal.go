@@ -74,6 +74,15 @@ var (
 	historyPath = regexp.MustCompile(`^wals/([0-9A-F]{8})\.history(\.gz|\.bz2|\.xz|\.zst|\.lz4|\.snappy)?$`)
 )
 
+// Segment is the name of the complete segment that lies at a path, "" for all else.
+func Segment(path string) string {
+	match := segmentPath.FindStringSubmatch(path)
+	if match == nil || match[2][:16] != match[1] {
+		return ""
+	}
+	return match[2]
+}
+
 // leg is the part of a way that is on one timeline.
 type leg struct {
 	timeline uint32

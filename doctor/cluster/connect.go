@@ -1,16 +1,20 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/streaming/pkg/httpstream"
 	"sigs.k8s.io/yaml"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
@@ -52,15 +56,48 @@ func NewClient(config *rest.Config) (*Client, error) {
 				Param("container", container).Param("tailLines", fmt.Sprint(lines)).DoRaw(ctx)
 			return string(content), err
 		},
+		Exec: func(ctx context.Context, namespace, pod, container string, command ...string) (string, error) {
+			request := logs.Post().Namespace(namespace).Resource("pods").Name(pod).SubResource("exec").VersionedParams(&corev1.PodExecOptions{
+				Container: container, Command: command, Stdout: true, Stderr: true,
+			}, scheme.ParameterCodec)
+			return execute(ctx, config, request)
+		},
 	}, nil
+}
+
+// execute asks for a command as kubectl exec does: by a websocket, or by SPDY when
+// something on the way, or the account's rights, do not let that through.
+func execute(ctx context.Context, config *rest.Config, request *rest.Request) (string, error) {
+	websocket, err := remotecommand.NewWebSocketExecutor(config, "GET", request.URL().String())
+	if err != nil {
+		return "", err
+	}
+	spdy, err := remotecommand.NewSPDYExecutor(config, "POST", request.URL())
+	if err != nil {
+		return "", err
+	}
+	executor, err := remotecommand.NewFallbackExecutor(websocket, spdy, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	})
+	if err != nil {
+		return "", err
+	}
+	var printed, complained bytes.Buffer
+	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &printed, Stderr: &complained}); err != nil {
+		if said := strings.TrimSpace(complained.String()); said != "" {
+			return "", fmt.Errorf("%w: %s", err, said)
+		}
+		return "", err
+	}
+	return printed.String(), nil
 }
 
 // Account is the ServiceAccount that [Manifests] gives the rights to.
 const Account = "cnpg-backup-doctor"
 
 // Manifests are the rights that the doctor needs, a Role in each namespace, for
-// kubectl apply.
-func Manifests(databases []cnpg.Layout) string {
+// kubectl apply; with those to prove when asked for.
+func Manifests(databases []cnpg.Layout, prove bool) string {
 	byNamespace := map[string][]cnpg.Layout{}
 	var namespaces []string
 	for _, l := range databases {
@@ -72,7 +109,11 @@ func Manifests(databases []cnpg.Layout) string {
 	var documents []string
 	for _, namespace := range namespaces {
 		var rules []map[string]any
-		for _, rule := range Rules(byNamespace[namespace]) {
+		allowed := Rules(byNamespace[namespace])
+		if prove {
+			allowed = append(allowed, WriteRules()...)
+		}
+		for _, rule := range allowed {
 			written := map[string]any{"apiGroups": []string{rule.Group}, "resources": []string{rule.Resource}, "verbs": []string{rule.Verb}}
 			if rule.Names != nil {
 				written["resourceNames"] = rule.Names

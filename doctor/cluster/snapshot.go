@@ -1,5 +1,5 @@
 // Package cluster reads what a Kubernetes cluster says about the backups of a
-// database. It only reads.
+// database. Only [Client.SwitchWAL] and [Client.RunMirror] write.
 package cluster
 
 import (
@@ -65,11 +65,13 @@ type ExternalSecret struct {
 	Event string
 }
 
-// Client reads from a cluster.
+// Client is a cluster.
 type Client struct {
 	Objects dynamic.Interface
 	// Logs returns the last lines that a container said.
 	Logs func(ctx context.Context, namespace, pod, container string, lines int) (string, error)
+	// Exec runs a command in a container and returns what it printed.
+	Exec func(ctx context.Context, namespace, pod, container string, command ...string) (string, error)
 }
 
 // Rule is a right that is used.

@@ -27,6 +27,7 @@ const (
 	NotArchived       Code = "CB32"
 	VolumeFull        Code = "CB33"
 	WALOld            Code = "CB34"
+	NotProved         Code = "CB35"
 	BackupStuck       Code = "CB41"
 	WrongMethod       Code = "CB42"
 	FiveFields        Code = "CB43"
@@ -42,6 +43,7 @@ const (
 	MirrorFails       Code = "CB61"
 	MirrorIdle        Code = "CB62"
 	MirrorBehind      Code = "CB63"
+	MirrorNotProved   Code = "CB64"
 	NothingToRecover  Code = "CB71"
 	RecoveryStoreGone Code = "CB72"
 	TargetTooLate     Code = "CB73"
@@ -82,6 +84,7 @@ func entries() []entry {
 		{NotArchived, "WAL is not archived", "the sidecar's log has the reason"},
 		{VolumeFull, "The volume is full", "archiving has failed for long, and WAL is kept until it is archived"},
 		{WALOld, "No WAL has arrived for too long", "archiving fails, or nobody writes to the database"},
+		{NotProved, "A WAL segment did not reach the archive", "archiving fails, or is behind"},
 		{BackupStuck, "A base backup does not end", "its pod was killed; the schedule waits for it and takes no other"},
 		{WrongMethod, "A base backup is asked for without the plugin", "the method defaults to the operator's own barman, which is not set up"},
 		{FiveFields, "A schedule has five fields", "the first one is taken for seconds, so that it runs every hour or at the wrong time"},
@@ -97,6 +100,7 @@ func entries() []entry {
 		{MirrorFails, "The mirror's job fails", "its log has a line with PROBLEM for each reason"},
 		{MirrorIdle, "The mirror's job does not run", "it is suspended, or not there"},
 		{MirrorBehind, "The mirror is behind", "no run has ended well for too long"},
+		{MirrorNotProved, "A WAL segment did not reach the mirror", "its run failed, or takes longer"},
 		{NothingToRecover, "There is nothing to recover from", "the folder that the recovery names has no finished base backup"},
 		{RecoveryStoreGone, "The store to recover from is not there", "the operator waits for the ObjectStore, and does not say so"},
 		{TargetTooLate, "The recovery's target is not reached", "there is no transaction after it, or WAL before it is missing"},
@@ -113,17 +117,19 @@ func explains(code Code) []Code {
 	switch code {
 	case StoreUnreachable, StoreUntrusted, StoreDenied, StoreRegion, StoreNoBucket, StoreCapped, StoreOther, SecretMissing,
 		ChecksumRefused, NoKMS, PluginMissing, PluginCertificate, NotEmpty, VolumeFull, NoCluster:
-		return []Code{NotArchived, WALOld, BackupFailed, NoBackup, BackupOld, NotPruned, MirrorFails, MirrorBehind}
+		return []Code{NotArchived, WALOld, NotProved, BackupFailed, NoBackup, BackupOld, NotPruned, MirrorFails, MirrorBehind, MirrorNotProved}
 	case NothingToRecover, RecoveryStoreGone, TargetTooLate, DownloadBroken:
-		return []Code{NotArchived, WALOld, NoBackup, BackupOld}
+		return []Code{NotArchived, WALOld, NotProved, NoBackup, BackupOld}
 	case NotArchived:
-		return []Code{WALOld, BackupFailed, NoBackup, BackupOld}
+		return []Code{WALOld, NotProved, BackupFailed, NoBackup, BackupOld}
+	case WALOld:
+		return []Code{NotProved}
 	case SidecarMemory, BackupStuck, WrongMethod, FiveFields, Suspended:
 		return []Code{BackupFailed, NoBackup, BackupOld}
 	case BackupFailed:
 		return []Code{NoBackup, BackupOld}
 	case MirrorFails, MirrorIdle, MirrorBehind:
-		return []Code{MirrorBehind, NoBackup, BackupIncomplete, Hole}
+		return []Code{MirrorBehind, MirrorNotProved, NoBackup, BackupIncomplete, Hole}
 	default:
 		return nil
 	}

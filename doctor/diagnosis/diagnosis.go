@@ -40,6 +40,9 @@ type Subject struct {
 	Cluster         *cluster.Snapshot
 	ClusterErr      error
 	Archive, Mirror Read
+	// ArchiveProof and MirrorProof are what became of a segment that was ended to
+	// see it arrive; nil when none was.
+	ArchiveProof, MirrorProof *Proof
 	// Recovered is the folder that a recovery reads which has not ended; nil when
 	// none was looked at.
 	Recovered *Read
@@ -91,9 +94,22 @@ type Copy struct {
 	Reason string `json:"reason,omitempty"`
 	// Evidence is what else is known of a copy that could not be read.
 	Evidence string `json:"evidence,omitempty"`
+	// Proof is what became of a WAL segment that was ended to see it arrive.
+	Proof *Proof `json:"proof,omitempty"`
 	// Bytes is the size of all that lies there.
 	Bytes    int64     `json:"bytes"`
 	Findings []Finding `json:"findings,omitempty"`
+}
+
+// Proof is what became of a WAL segment that was ended to see it arrive.
+type Proof struct {
+	Segment string `json:"segment,omitempty"`
+	// Seconds are those until it had arrived.
+	Seconds int `json:"seconds"`
+	// Failed is why it did not arrive, "" when it did.
+	Failed string `json:"failed,omitempty"`
+	// Untried is why it could not be tried, "" when it was.
+	Untried string `json:"untried,omitempty"`
 }
 
 // Finding is something to be done.
@@ -128,6 +144,7 @@ func Diagnose(s *Subject) Database {
 	if s.ClusterErr != nil {
 		d.Unread = []string{"the cluster: " + oneLine(s.ClusterErr.Error())}
 	}
+	d.Copies[0].Proof, d.Copies[1].Proof = s.ArchiveProof, s.MirrorProof
 	archive, mirror := s.archiveFindings(), s.mirrorFindings()
 	d.Copies[0].Findings = rank(archive, nil)
 	var explained []Code //nolint:prealloc // each finding explains any number

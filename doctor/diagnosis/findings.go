@@ -60,6 +60,9 @@ func (s *Subject) archiveFindings() []Finding {
 	if s.Archive.Err == nil {
 		findings = slices.Concat(findings, s.catalogueFindings("archive", s.Layout.Archive, &s.Archive), s.ageFindings())
 	}
+	if proof := s.ArchiveProof; proof != nil && proof.Failed != "" {
+		findings = append(findings, found(NotProved, "segment "+proof.Segment+": "+proof.Failed, time.Time{}, "", s.sidecarLog()))
+	}
 	return findings
 }
 
@@ -72,6 +75,9 @@ func (s *Subject) mirrorFindings() []Finding {
 	}
 	if s.Mirror.Err == nil {
 		findings = append(findings, s.catalogueFindings("mirror", s.Layout.Mirror, &s.Mirror)...)
+	}
+	if proof := s.MirrorProof; proof != nil && proof.Failed != "" {
+		findings = append(findings, found(MirrorNotProved, "segment "+proof.Segment+": "+proof.Failed, time.Time{}, "", s.mirrorLog("copy")))
 	}
 	return findings
 }

@@ -189,28 +189,30 @@ type look struct {
 	read   diagnosis.Read
 }
 
-func (o *look) list(ctx context.Context, a Access, namespace string) {
-	ctx, cancel := context.WithTimeout(ctx, a.storeTime())
-	defer cancel()
+// open finds the key of a store, and returns its last characters.
+func (a Access) open(ctx context.Context, namespace string, at cnpg.StoreLayout) (opened *store.Store, keyID string, err error) {
 	if a.Key == nil {
-		o.read.Err = fmt.Errorf("%w: the cluster has it", diagnosis.ErrNoKey)
-		return
+		return nil, "", fmt.Errorf("%w: the cluster has it", diagnosis.ErrNoKey)
 	}
-	key, err := a.Key(ctx, namespace, o.at)
+	key, err := a.Key(ctx, namespace, at)
 	if err != nil {
-		o.read.Err = err
-		return
+		return nil, "", err
 	}
-	o.read.KeyID = lastFour(key.ID)
-	region := o.at.Region
+	region := at.Region
 	if region == "" {
 		region = "us-east-1" // what the sidecar's boto3 signs for
 	}
-	o.store, o.read.Err = store.New(store.Options{
-		Endpoint: o.at.Spec.Configuration.EndpointURL, Region: region, Bucket: o.at.Bucket,
+	opened, err = store.New(store.Options{
+		Endpoint: at.Spec.Configuration.EndpointURL, Region: region, Bucket: at.Bucket,
 		KeyID: key.ID, Key: key.Secret, Authorities: append(key.Authorities, a.Authorities...),
 	})
-	if o.read.Err != nil {
+	return opened, lastFour(key.ID), err
+}
+
+func (o *look) list(ctx context.Context, a Access, namespace string) {
+	ctx, cancel := context.WithTimeout(ctx, a.storeTime())
+	defer cancel()
+	if o.store, o.read.KeyID, o.read.Err = a.open(ctx, namespace, o.at); o.read.Err != nil {
 		return
 	}
 	if o.read.Folders, o.read.Err = o.store.Folders(ctx, o.at.Folder); o.read.Err != nil {

@@ -46,17 +46,18 @@ const (
 // Exit is the code for all of it: the worst that is certain, then what could not be
 // told, then what is to be done.
 func (r *Report) Exit() int {
-	verdicts, warned := map[diagnosis.Verdict]int{}, false
+	verdicts, warned, untried := map[diagnosis.Verdict]int{}, false, false
 	for _, database := range r.Databases {
 		for _, one := range database.Copies {
 			verdicts[one.Verdict]++
 			warned = warned || len(one.Findings) > 0
+			untried = untried || one.Proof != nil && one.Proof.Untried != ""
 		}
 	}
 	switch {
 	case verdicts[diagnosis.DoesNot] > 0:
 		return ExitDoesNot
-	case verdicts[diagnosis.Unknown] > 0:
+	case verdicts[diagnosis.Unknown] > 0, untried:
 		return ExitUnknown
 	case warned:
 		return ExitWarning
@@ -125,8 +126,26 @@ func (s Style) copy(to io.Writer, now time.Time, c diagnosis.Copy) {
 	if c.Evidence != "" {
 		write(to, indent, indent, c.Evidence)
 	}
+	if proof := proved(c.Proof); proof != "" {
+		write(to, indent, indent, proof)
+	}
 	for _, finding := range c.Findings {
 		writeFinding(to, finding)
+	}
+}
+
+// proved is what became of a segment that was ended to see it arrive. Why it did
+// not is a finding.
+func proved(proof *diagnosis.Proof) string {
+	switch {
+	case proof == nil:
+		return ""
+	case proof.Untried != "":
+		return "not proved: " + proof.Untried
+	case proof.Failed != "":
+		return "not proved: WAL " + proof.Segment + " did not arrive"
+	default:
+		return fmt.Sprintf("proved: WAL %s arrived in %d s", proof.Segment, proof.Seconds)
 	}
 }
 
@@ -261,6 +280,9 @@ func (r *Report) Short(to io.Writer) {
 			name := fmt.Sprintf("%s %s %s", database.Name, one.Role, one.Location)
 			if one.Verdict != diagnosis.Restores {
 				fmt.Fprintf(to, "%s: %s: %s\n", name, one.Verdict, one.Reason)
+			}
+			if one.Proof != nil && one.Proof.Untried != "" {
+				fmt.Fprintf(to, "%s: %s\n", name, proved(one.Proof))
 			}
 			for _, finding := range one.Findings {
 				fmt.Fprintf(to, "%s: %s %s: %s\n", name, finding.Code, finding.Title, finding.Seen)

@@ -45,6 +45,7 @@ func TestAcceptance(t *testing.T) {
 	t.Run("adopt", s.testAdopt)
 	t.Run("gitops", s.testGitOps)
 	t.Run("doctor", s.testDoctor)
+	t.Run("doctor proves", s.testDoctorProves)
 }
 
 // describe names an object in messages.
