@@ -55,6 +55,8 @@ type DatabaseArgs struct {
 	Backup
 	// Mirror says when and how the archive is copied to the other store.
 	Mirror Mirror `json:"mirror,omitempty"`
+	// Drill has each copy restored by itself, on a schedule.
+	Drill DrillOptions `json:"drill,omitempty"`
 	// Recovery restores the database when its Cluster is created. Default: it
 	// begins empty, or as Spec says.
 	Recovery *Recovery `json:"recovery,omitempty"`
@@ -100,9 +102,10 @@ func (a *DatabaseArgs) names(name string) names {
 	}
 }
 
-func (a DatabaseArgs) withDefaults(storage StorageArgs) DatabaseArgs {
+func (a DatabaseArgs) withDefaults(name string, storage StorageArgs) DatabaseArgs {
 	a.Backup = a.Backup.withDefaults(storage.PluginVersion)
 	a.Mirror = a.Mirror.withDefaults(a.Archive, storage)
+	a.Drill = a.Drill.withDefaults(a.names(name), a.Spec)
 	if a.Protect == nil {
 		a.Protect = new(true)
 	}
@@ -120,7 +123,15 @@ type plan struct {
 // plan completes arguments that are valid.
 func (a DatabaseArgs) plan(name string, storage StorageArgs) *plan {
 	storage = storage.withDefaults()
-	return &plan{names: a.names(name), args: a.withDefaults(storage), storage: storage}
+	return &plan{names: a.names(name), args: a.withDefaults(name, storage), storage: storage}
+}
+
+// copies are the locations of the copies that the database has.
+func (p *plan) copies() []Location {
+	if p.args.Mirror.Disabled {
+		return []Location{p.args.Archive}
+	}
+	return []Location{B2, MinIO}
 }
 
 // Validate returns every problem of the arguments. At is what their fields are
@@ -146,6 +157,7 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 	problems = append(problems, validateSpec(at.Child("spec"), n, a)...)
 	problems = append(problems, a.Backup.validate(at, storage)...)
 	problems = append(problems, a.Mirror.validate(at.Child("mirror"))...)
+	problems = append(problems, a.Drill.validate(at.Child("drill"), a.Spec)...)
 	if storage != nil {
 		full := a.Backup.withDefaults(storage.withDefaults().PluginVersion)
 		problems = append(problems, checkPruneImage(at.Child("mirror", "pruneImage"), a.Mirror.PruneImage, full)...)

@@ -1,9 +1,24 @@
 package cnpg
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+
 	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
 	corev1 "k8s.io/api/core/v1"
 )
+
+// jobName is that of a CronJob. Kubernetes allows 52 characters, and nearly all of
+// them may be what it is called after.
+func jobName(of, suffix string) string {
+	const limit = 52
+	if len(of)+len(suffix) <= limit {
+		return of + suffix
+	}
+	sum := sha256.Sum256([]byte(of))
+	short := "-" + hex.EncodeToString(sum[:4])
+	return of[:limit-len(suffix)-len(short)] + short + suffix
+}
 
 // jobPod is a pod that talks to no API server and runs as an ordinary user.
 func jobPod(user int64) corev1.PodSpec {

@@ -30,6 +30,12 @@ type Layout struct {
 	MirrorSuspended           bool
 	// MirrorSecret is the Secret with which it reads the archive.
 	MirrorSecret string
+	// Drills are the CronJobs that restore the copies, by their locations; none when
+	// the drill is switched off. DrillPeriods are the longest times from one run to
+	// the next.
+	Drills         map[Location]string
+	DrillPeriods   map[Location]time.Duration
+	DrillSuspended bool
 	// MaxBackupAge and MaxWALAge are how old the newest base backup and the newest
 	// WAL may be; 0 for any age. WALDelay is for how long a finished base backup
 	// may wait for its last WAL.
@@ -68,6 +74,12 @@ func (a *DatabaseArgs) Layout(name string, storage *StorageArgs) Layout {
 	if mirror := p.args.Mirror; !mirror.Disabled {
 		l.MirrorJob, l.MirrorSchedule, l.MirrorSuspended = mirrorName(p.cluster), mirror.Schedule, mirror.Suspend
 		l.MirrorPeriod, l.MirrorSecret = longestPause("0 "+mirror.Schedule), mirror.SourceSecret
+	}
+	if drill := p.args.Drill; drill.on() {
+		l.Drills, l.DrillPeriods, l.DrillSuspended = map[Location]string{}, map[Location]time.Duration{}, drill.Suspend
+		for _, at := range p.copies() {
+			l.Drills[at], l.DrillPeriods[at] = p.drill(at), longestPause("0 "+drill.schedule(at))
+		}
 	}
 	if p.args.Recovery != nil {
 		from := p.args.Recovery.withDefaults(p.names)

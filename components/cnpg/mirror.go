@@ -2,9 +2,7 @@ package cnpg
 
 import (
 	"cmp"
-	"crypto/sha256"
 	_ "embed" // for the script
-	"encoding/hex"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -141,10 +139,7 @@ func (m Mirror) validate(at *field.Path) field.ErrorList {
 	if m.Schedule != "" {
 		problems = append(problems, checkJobSchedule(at.Child("schedule"), m.Schedule)...)
 	}
-	if m.BandwidthLimit != "" && !bandwidth.MatchString(m.BandwidthLimit) {
-		problems = append(problems, field.Invalid(at.Child("bandwidthLimit"), m.BandwidthLimit,
-			`expected bytes a second with K, M or G, for instance "4M"`))
-	}
+	problems = append(problems, checkBandwidth(at.Child("bandwidthLimit"), m.BandwidthLimit)...)
 	problems = append(problems, checkMinutes(at.Child("deadline"), m.Deadline)...)
 	problems = append(problems, checkMinutes(at.Child("maxBackupAge"), m.MaxBackupAge)...)
 	problems = append(problems, checkMinutes(at.Child("maxWALAge"), m.MaxWALAge)...)
@@ -159,6 +154,14 @@ func (m Mirror) validate(at *field.Path) field.ErrorList {
 	problems = append(problems, checkExactImage(at.Child("pruneImage"), m.PruneImage)...)
 	problems = append(problems, checkHistory(at.Child("successfulJobsHistoryLimit"), m.SuccessfulJobsHistoryLimit)...)
 	return append(problems, checkHistory(at.Child("failedJobsHistoryLimit"), m.FailedJobsHistoryLimit)...)
+}
+
+// checkBandwidth wants what rclone takes for a limit, or none.
+func checkBandwidth(at *field.Path, limit string) field.ErrorList {
+	if limit == "" || bandwidth.MatchString(limit) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, limit, `expected bytes a second with K, M or G, for instance "4M"`)}
 }
 
 // checkMinutes wants a duration that a job can be held to.
@@ -269,17 +272,8 @@ func (s store) barmanEnv() []corev1.EnvVar {
 	return append(env, s.options.Sidecar.Env...)
 }
 
-// mirrorName is the CronJob of a cluster. Kubernetes allows 52 characters, and
-// 50 of them may be the cluster's.
-func mirrorName(cluster string) string {
-	const suffix, limit = "-mirror", 52
-	if len(cluster)+len(suffix) <= limit {
-		return cluster + suffix
-	}
-	sum := sha256.Sum256([]byte(cluster))
-	short := "-" + hex.EncodeToString(sum[:4])
-	return cluster[:limit-len(suffix)-len(short)] + short + suffix
-}
+// mirrorName is the CronJob of a cluster.
+func mirrorName(cluster string) string { return jobName(cluster, "-mirror") }
 
 // spec is that of the CronJob that copies and prunes. The options are valid.
 func (job mirrorJob) spec() (batchv1.CronJobSpec, error) {

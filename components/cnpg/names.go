@@ -106,6 +106,9 @@ func (n names) scheduledBackup() string {
 // folder is where the cluster writes, in either bucket.
 func (n names) folder() string { return folder(n.path, n.serverName()) }
 
+// drill is the CronJob that restores the copy at a location.
+func (n names) drill(l Location) string { return jobName(n.database, "-drill-"+string(l)) }
+
 // readWriteHost is the service of the primary.
 func (n names) readWriteHost() string { return fmt.Sprintf("%s-rw.%s.svc", n.cluster, n.namespace) }
 

@@ -40,6 +40,10 @@ const (
 	Hole              Code = "CB50"
 	NotPruned         Code = "CB51"
 	InfoUnreadable    Code = "CB52"
+	BaseDamaged       Code = "CB53"
+	WALDamaged        Code = "CB54"
+	PageDamaged       Code = "CB55"
+	Unsound           Code = "CB56"
 	MirrorFails       Code = "CB61"
 	MirrorIdle        Code = "CB62"
 	MirrorBehind      Code = "CB63"
@@ -48,8 +52,16 @@ const (
 	RecoveryStoreGone Code = "CB72"
 	TargetTooLate     Code = "CB73"
 	DownloadBroken    Code = "CB74"
+	DrillNoSpace      Code = "CB75"
+	LibraryMissing    Code = "CB76"
+	NotStarting       Code = "CB77"
+	RestoredOld       Code = "CB78"
+	QueryWrong        Code = "CB79"
+	DrillTooLong      Code = "CB80"
 	LaterLife         Code = "CB81"
 	TwoDatabases      Code = "CB82"
+	DrillFails        Code = "CB83"
+	DrillIdle         Code = "CB84"
 	NoCluster         Code = "CB91"
 )
 
@@ -97,6 +109,10 @@ func entries() []entry {
 		{Hole, "A WAL segment is missing", "it was deleted, or never arrived; a recovery ends before it"},
 		{NotPruned, "Nothing is pruned", "the key may not delete, or the retention's job fails"},
 		{InfoUnreadable, "A file in the catalogue makes no sense", "it was damaged, or not written by barman"},
+		{BaseDamaged, "A base backup is damaged", "what is stored is not what was written: it cannot be unpacked"},
+		{WALDamaged, "A WAL segment is damaged", "what is stored is not what was written; a recovery ends in it"},
+		{PageDamaged, "A page has a wrong checksum", "it was damaged in the store, or in the database before the base backup"},
+		{Unsound, "A table or an index is broken", "it was so in the database already, or the image sorts text in another way"},
 		{MirrorFails, "The mirror's job fails", "its log has a line with PROBLEM for each reason"},
 		{MirrorIdle, "The mirror's job does not run", "it is suspended, or not there"},
 		{MirrorBehind, "The mirror is behind", "no run has ended well for too long"},
@@ -105,8 +121,16 @@ func entries() []entry {
 		{RecoveryStoreGone, "The store to recover from is not there", "the operator waits for the ObjectStore, and does not say so"},
 		{TargetTooLate, "The recovery's target is not reached", "there is no transaction after it, or WAL before it is missing"},
 		{DownloadBroken, "The download of a base backup broke off", "a long download over this line does not get to its end"},
+		{DrillNoSpace, "The drill has no space", "its volume is smaller than what is restored"},
+		{LibraryMissing, "The image lacks a library", "the database loads it, and the image that it is restored with does not have it"},
+		{NotStarting, "The restored database does not start", "PostgreSQL's own message says why"},
+		{RestoredOld, "What is restored is too old", "the copy is behind, or nobody writes to the database"},
+		{QueryWrong, "The query returns something else", "the data that it asks for are not there, or the query is wrong"},
+		{DrillTooLong, "The drill takes too long", "its deadline came first"},
 		{LaterLife, "There is a later life", "a folder of a later generation exists: the generation was lowered, or two clusters live"},
 		{TwoDatabases, "Two databases share a folder", "its base backups are of databases that two initdb have made"},
+		{DrillFails, "The drill fails", "its pod did not get to a report"},
+		{DrillIdle, "The drill does not run", "no run has ended well for two of its periods, or it is suspended"},
 		{NoCluster, "There is no Cluster", "it was deleted, or the whole site is another one"},
 	}
 }
@@ -145,6 +169,15 @@ func explainsMirror(code Code) []Code {
 		return []Code{MirrorFails, MirrorBehind, BackupIncomplete, Hole}
 	default:
 		return []Code{MirrorFails, MirrorBehind, NoBackup}
+	}
+}
+
+// FromDrills are the codes that only the report of a drill names, or the lack of
+// one.
+func FromDrills() []Code {
+	return []Code{
+		BaseDamaged, WALDamaged, PageDamaged, Unsound, DrillNoSpace, LibraryMissing, NotStarting, RestoredOld, QueryWrong,
+		DrillTooLong, DrillFails, DrillIdle,
 	}
 }
 

@@ -3,6 +3,7 @@ package environment
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ import (
 type Config struct {
 	// StorageArgs are the keys b2, minio, bitwarden, pluginVersion and protect.
 	cnpg.StorageArgs
+	// Drill is the key drill: what each database's own has not got.
+	Drill cnpg.DrillOptions `json:"drill,omitempty"`
 	// Databases is the key databases.
 	Databases []Database `json:"databases"`
 }
@@ -73,6 +76,7 @@ func parse(value string) any {
 
 // decode takes values that fit.
 func (c *Config) decode(fits map[string]any) error {
+	handDown(fits, "drill")
 	encoded, err := json.Marshal(fits)
 	if err != nil {
 		return err
@@ -86,6 +90,23 @@ func (c *Config) decode(fits map[string]any) error {
 		c.Databases[i].SpecAsWritten, _ = entry["spec"].(map[string]any)
 	}
 	return nil
+}
+
+// handDown gives what a key of the environment says to each database that does not
+// say otherwise.
+func handDown(fits map[string]any, key string) {
+	common, _ := fits[key].(map[string]any)
+	databases, _ := fits["databases"].([]any)
+	for _, database := range databases {
+		entry, ok := database.(map[string]any)
+		if !ok || len(common) == 0 {
+			continue
+		}
+		own, _ := entry[key].(map[string]any)
+		both := maps.Clone(common)
+		maps.Copy(both, own)
+		entry[key] = both
+	}
 }
 
 // describe makes a line of each problem: its path, the database, what is wrong.
@@ -110,7 +131,7 @@ func describe(problems field.ErrorList, written map[string]any) []string {
 }
 
 func (c *Config) validate() field.ErrorList {
-	problems := c.StorageArgs.Validate(nil)
+	problems := append(c.StorageArgs.Validate(nil), c.Drill.Validate(field.NewPath("drill"))...)
 	databases := field.NewPath("databases")
 	if len(c.Databases) == 0 {
 		problems = append(problems, field.Required(databases, "at least one database"))

@@ -1,0 +1,184 @@
+package cnpg
+
+import (
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// DrillOptions has the cluster restore each copy of a database by itself, on a
+// schedule: a CronJob for each copy restores it into a volume that is thrown
+// away, starts PostgreSQL on it and asks whether it is all there. The live
+// database and the operator have no part in it. For a rehearsal with the operator
+// there is [Drill].
+type DrillOptions struct {
+	// Enabled makes the CronJobs. Default false.
+	Enabled *bool `json:"enabled,omitempty"`
+	// B2Schedule and MinIOSchedule are when to restore the copy there: five cron
+	// fields, without seconds. Default: once a week, at a time that depends on
+	// namespace and cluster, half a week apart.
+	B2Schedule    string `json:"b2Schedule,omitempty"`
+	MinIOSchedule string `json:"minioSchedule,omitempty"`
+	// Suspend keeps the jobs but does not run them. Default false.
+	Suspend bool `json:"suspend,omitempty"`
+	// NewestOnly restores the newest base backup each time. Default false: every
+	// other time it is the one at the start of the window, with all WAL since,
+	// which takes longer and downloads more.
+	NewestOnly bool `json:"newestOnly,omitempty"`
+	// Query is SQL that returns one value, asked as the superuser in Database, and
+	// Result what it must return, as psql prints it. Defaults: no query, "t", and
+	// the application's database as bootstrap.initdb has it.
+	Query    string `json:"query,omitempty"`
+	Result   string `json:"result,omitempty"`
+	Database string `json:"database,omitempty"`
+	// MaxAge is how old the last restored moment may be. Default: as the mirror's
+	// MaxWALAge, and for the mirror two of its periods more. An idle database has
+	// no transactions, so the end of a base backup counts as a moment, too.
+	MaxAge string `json:"maxAge,omitempty"`
+	// Deadline ends a run that takes longer, with a report. Default 6h.
+	Deadline string `json:"deadline,omitempty"`
+	// BandwidthLimit is the most bytes a second to download, with K, M or G, for
+	// instance "4M". Default: no limit.
+	BandwidthLimit string `json:"bandwidthLimit,omitempty"`
+	// Image is the database's. Default: spec.imageName; required with
+	// spec.imageCatalogRef.
+	Image string `json:"image,omitempty"`
+	// VolumeSize and StorageClass are the throw-away volume's. Defaults: all of the
+	// database's data volumes and 4Gi, and their class.
+	VolumeSize   string `json:"volumeSize,omitempty"`
+	StorageClass string `json:"storageClass,omitempty"`
+	// Keep is how long a finished run stays, with its report and its volume, which
+	// is then empty. Default 24h.
+	Keep string `json:"keep,omitempty"`
+	// Resources of each of the two containers. Default: 100m CPU and 256Mi asked
+	// for, no more than 1Gi used.
+	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+}
+
+// on is whether the drill is switched on.
+func (d DrillOptions) on() bool { return d.Enabled != nil && *d.Enabled }
+
+// withDefaults completes what does not depend on the copy.
+func (d DrillOptions) withDefaults(n names, spec cnpgv1.ClusterSpec) DrillOptions {
+	if d.B2Schedule == "" {
+		d.B2Schedule = weekly(n, 0)
+	}
+	if d.MinIOSchedule == "" {
+		d.MinIOSchedule = weekly(n, week/2)
+	}
+	if d.Query != "" && d.Result == "" {
+		d.Result = "t"
+	}
+	if d.Database == "" {
+		d.Database = applicationDatabase(spec)
+	}
+	if d.Deadline == "" {
+		d.Deadline = "6h"
+	}
+	if d.Image == "" {
+		d.Image = spec.ImageName
+	}
+	if d.VolumeSize == "" {
+		d.VolumeSize = drillVolume(spec)
+	}
+	if d.StorageClass == "" && spec.StorageConfiguration.StorageClass != nil {
+		d.StorageClass = *spec.StorageConfiguration.StorageClass
+	}
+	if d.Keep == "" {
+		d.Keep = "24h"
+	}
+	if d.Resources.Requests == nil && d.Resources.Limits == nil && d.Resources.Claims == nil {
+		d.Resources = corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{
+				corev1.ResourceCPU:    resource.MustParse("100m"),
+				corev1.ResourceMemory: resource.MustParse("256Mi"),
+			},
+			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")},
+		}
+	}
+	return d
+}
+
+// schedule is that of a copy.
+func (d DrillOptions) schedule(at Location) string {
+	if at == MinIO {
+		return d.MinIOSchedule
+	}
+	return d.B2Schedule
+}
+
+const week = 7 * 24 * time.Hour
+
+// weekly is a schedule for once a week. Its time is a cluster's own, so that
+// those of many spread over the week, and is moved by an offset.
+func weekly(n names, offset time.Duration) string {
+	sum := fnv.New64a()
+	_, _ = fmt.Fprintf(sum, "%s/%s", n.namespace, n.cluster) // a hash takes all
+	minutes := (int(sum.Sum64()%uint64(week/time.Minute)) + int(offset/time.Minute)) % int(week/time.Minute)
+	const hour, day = 60, 24 * 60
+	return fmt.Sprintf("%d %d * * %d", minutes%hour, minutes%day/hour, minutes/day)
+}
+
+// drillVolume is a size that what is restored fits into: as much as the data
+// volumes hold, and room for WAL, which is fetched a few files at a time.
+func drillVolume(spec cnpgv1.ClusterSpec) string {
+	total := resource.MustParse("4Gi")
+	sizes := []string{spec.StorageConfiguration.Size}
+	if claim := spec.StorageConfiguration.PersistentVolumeClaimTemplate; claim != nil {
+		if size, said := claim.Resources.Requests[corev1.ResourceStorage]; said && sizes[0] == "" {
+			sizes[0] = size.String()
+		}
+	}
+	for _, tablespace := range spec.Tablespaces {
+		sizes = append(sizes, tablespace.Storage.Size)
+	}
+	for _, size := range sizes {
+		if parsed, err := resource.ParseQuantity(size); err == nil {
+			total.Add(parsed)
+		}
+	}
+	return total.String()
+}
+
+// Validate returns every problem of the options that does not depend on a
+// database. At is what their fields are reported below.
+func (d DrillOptions) Validate(at *field.Path) field.ErrorList {
+	var problems field.ErrorList
+	for name, schedule := range map[string]string{"b2Schedule": d.B2Schedule, "minioSchedule": d.MinIOSchedule} {
+		if schedule != "" {
+			problems = append(problems, checkJobSchedule(at.Child(name), schedule)...)
+		}
+	}
+	problems = append(problems, checkMinutes(at.Child("maxAge"), d.MaxAge)...)
+	problems = append(problems, checkMinutes(at.Child("deadline"), d.Deadline)...)
+	problems = append(problems, checkMinutes(at.Child("keep"), d.Keep)...)
+	problems = append(problems, checkBandwidth(at.Child("bandwidthLimit"), d.BandwidthLimit)...)
+	problems = append(problems, checkMemory(at.Child("resources"), d.Resources)...)
+	if d.VolumeSize != "" {
+		problems = append(problems, checkQuantity(at.Child("volumeSize"), d.VolumeSize)...)
+	}
+	if d.StorageClass != "" {
+		problems = append(problems, checkObjectName(at.Child("storageClass"), d.StorageClass, "")...)
+	}
+	for _, other := range []struct{ name, value string }{{"result", d.Result}, {"database", d.Database}} {
+		if other.value != "" && d.Query == "" {
+			problems = append(problems, field.Forbidden(at.Child(other.name), "there is no query: give query, too"))
+		}
+	}
+	return problems
+}
+
+// validate returns every problem of the options of a database.
+func (d DrillOptions) validate(at *field.Path, spec cnpgv1.ClusterSpec) field.ErrorList {
+	problems := d.Validate(at)
+	if d.on() && d.Image == "" && spec.ImageName == "" && spec.ImageCatalogRef != nil {
+		problems = append(problems, field.Required(at.Child("image"),
+			"the image that spec.imageCatalogRef stands for; a drill runs PostgreSQL in it"))
+	}
+	return problems
+}
