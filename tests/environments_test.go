@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,9 +37,16 @@ func environments(t *testing.T) []string {
 func TestEveryEnvironmentDeploysCleanly(t *testing.T) {
 	for _, environment := range environments(t) {
 		t.Run(environment, func(t *testing.T) {
-			secrets := deploysCleanly(t, start(t, root, environment, nil))
+			box := start(t, root, environment, nil)
+			secrets := deploysCleanly(t, box)
 
 			assert.NotEmpty(t, secrets, "it makes a key, or the search for it would mean nothing")
+			outputs, err := box.Outputs(t.Context())
+			require.NoError(t, err)
+			databases, cost := outputs["databases"].(map[string]any), outputs["cost"].(map[string]any)
+			assert.Positive(t, cost["full"].(map[string]any)["dollars"])
+			assert.ElementsMatch(t, slices.Collect(maps.Keys(databases)),
+				slices.Collect(maps.Keys(cost["databases"].(map[string]any))))
 		})
 	}
 }

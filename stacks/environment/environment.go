@@ -5,7 +5,9 @@ package environment
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
@@ -17,7 +19,7 @@ import (
 
 // Run runs the Pulumi program that deploys an environment. Its outputs are the
 // storage's buckets and, for each database, what an application and an operator
-// need to know.
+// need to know, and what it costs at Backblaze.
 //
 // Each problem of the configuration becomes a diagnostic of its own, before
 // anything is registered, the stack included. The caller has nothing to add to
@@ -71,7 +73,7 @@ func register(ctx *pulumi.Context, config *Config) error {
 		return err
 	}
 
-	databases := pulumi.Map{}
+	databases, costs := pulumi.Map{}, map[string]cnpg.Cost{}
 	for i := range config.Databases {
 		args := config.Databases[i].DatabaseArgs
 		args.Storage = storage
@@ -79,11 +81,17 @@ func register(ctx *pulumi.Context, config *Config) error {
 		if err != nil {
 			return err
 		}
-		databases[config.Databases[i].Name] = outputs(database)
+		name := config.Databases[i].Name
+		databases[name], costs[name] = outputs(database), args.Cost(name, &config.StorageArgs)
+	}
+	cost, err := costOutput(costs)
+	if err != nil {
+		return err
 	}
 
 	ctx.Export("storage", pulumi.Map{"b2Bucket": storage.B2Bucket, "minioBucket": storage.MinIOBucket})
 	ctx.Export("databases", databases)
+	ctx.Export("cost", cost)
 	return nil
 }
 
@@ -99,4 +107,21 @@ func outputs(database *cnpg.Database) pulumi.Map {
 		"stores":          pulumi.Map{"b2": database.B2Path, "minio": database.MinIOPath},
 		"recoverySources": database.RecoverySources,
 	}
+}
+
+// costOutput is what the environment costs at Backblaze, by database and in all.
+func costOutput(databases map[string]cnpg.Cost) (pulumi.Map, error) {
+	var total cnpg.FullCost
+	for _, cost := range databases {
+		total = total.Plus(cost.Full)
+	}
+	encoded, err := json.Marshal(map[string]any{"databases": databases, "full": total})
+	if err != nil {
+		return nil, fmt.Errorf("cost: %w", err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(encoded, &fields); err != nil {
+		return nil, fmt.Errorf("cost: %w", err)
+	}
+	return pulumi.ToMap(fields), nil
 }

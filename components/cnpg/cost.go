@@ -1,0 +1,182 @@
+package cnpg
+
+import (
+	"cmp"
+	"math"
+	"strconv"
+	"time"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
+	"github.com/robfig/cron"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Backblaze's prices, in dollars: https://www.backblaze.com/cloud-storage/pricing.
+const (
+	dollarsPerGB = 0.006
+	// freeDownloads is how often a month what is stored can be downloaded for
+	// nothing. More costs a cent a GB.
+	freeDownloads = 3
+)
+
+// Cost is what a database takes at Backblaze B2 and costs there in a month, at the
+// most that schedule, retention and undelete window allow. How large the database
+// will be and how much it will write is not known when it is deployed: there is a
+// price for a GB of either, and Full is for one case, a full volume to which next
+// to nothing is written. docs/operate.md has the formula.
+type Cost struct {
+	// BaseBackups is how many there are at a time at the most. Those that were
+	// deleted and can still be brought back count.
+	BaseBackups int `json:"baseBackups"`
+	// WALDays is for how many days there is WAL at the most, likewise.
+	WALDays int `json:"walDays"`
+	// AfterAYear says that nothing is deleted for ever, or for more than ten years:
+	// all this is then as it is after one.
+	AfterAYear bool `json:"afterAYear,omitempty"`
+	// PerGB is in dollars a month, for each GB of the database.
+	PerGB float64 `json:"dollarsPerGB"`
+	// PerGBOfWAL is in dollars a month, for each GB of WAL that is archived a day,
+	// after compression.
+	PerGBOfWAL float64 `json:"dollarsPerGBOfWALADay"`
+	// Full is what a full volume costs.
+	Full FullCost `json:"full"`
+}
+
+// FullCost is the cost of a full volume to which next to nothing is written.
+type FullCost struct {
+	// StoredGB is what is stored.
+	StoredGB float64 `json:"storedGB"`
+	// Dollars is what that costs a month.
+	Dollars float64 `json:"dollars"`
+	// DownloadedGB is what is fetched from B2 in a month, by the mirror's job and by
+	// drills; FreeGB is how much of that Backblaze gives away.
+	DownloadedGB float64 `json:"downloadedGB"`
+	FreeGB       float64 `json:"freeDownloadGB"`
+}
+
+// Plus adds the cost of another database.
+func (c FullCost) Plus(other FullCost) FullCost {
+	return FullCost{
+		StoredGB: rounded(c.StoredGB + other.StoredGB), Dollars: rounded(c.Dollars + other.Dollars),
+		DownloadedGB: rounded(c.DownloadedGB + other.DownloadedGB), FreeGB: rounded(c.FreeGB + other.FreeGB),
+	}
+}
+
+// Cost returns the cost of the database of a name. The arguments are valid.
+func (a *DatabaseArgs) Cost(name string, storage *StorageArgs) Cost {
+	return a.plan(name, *storage).cost()
+}
+
+func (p *plan) cost() Cost {
+	const year, longest = 365, 3650
+	// The mirror copies what the archive has, so that its codecs count.
+	codecs, kept := p.store(p.args.Archive).options, p.store(B2).options.Retention
+	retention, err := strconv.Atoi(retentionDays(kept))
+	forEver := err != nil || retention > longest
+	if forEver {
+		retention = year
+	}
+	undelete, schedule := p.storage.B2.UndeleteDays, p.args.Schedule
+	c := Cost{
+		// One that is older than the retention is needed for the days after it.
+		BaseBackups: mostRuns(schedule, retention) + 1 + mostRuns(schedule, undelete),
+		WALDays:     retention + longestGap(schedule) + undelete,
+		AfterAYear:  forEver,
+	}
+	size := gigabytes(p.args.Spec)
+	backup, wal := left(codecs.Data.Compression), idleWAL(p.args.Spec, codecs.WAL.Compression)
+	stored := float64(c.BaseBackups)*backup*size + float64(c.WALDays)*wal
+	c.PerGB = rounded(float64(c.BaseBackups) * backup * dollarsPerGB)
+	c.PerGBOfWAL = rounded(float64(c.WALDays) * dollarsPerGB)
+	c.Full = FullCost{
+		StoredGB: rounded(stored), Dollars: rounded(stored * dollarsPerGB),
+		DownloadedGB: rounded(p.downloads(backup*size, wal)), FreeGB: rounded(stored * freeDownloads),
+	}
+	return c
+}
+
+// downloads is what is fetched from B2 in a month, by the size of a base backup and
+// of the WAL of a day.
+func (p *plan) downloads(backup, wal float64) float64 {
+	const months, days = 12, 365
+	if p.args.Archive != B2 || p.args.Mirror.Disabled {
+		return 0
+	}
+	return (float64(mostRuns(p.args.Schedule, days))*backup + days*wal) / months
+}
+
+// mostRuns is how often at the most a valid schedule comes round in a number of
+// days.
+func mostRuns(schedule string, days int) int {
+	parsed, err := cron.Parse(schedule)
+	if err != nil || days == 0 {
+		return 0
+	}
+	const enough = 100_000
+	window := time.Duration(days) * 24 * time.Hour
+	first := time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)
+	end := first.Add(window).AddDate(1, 1, 0) // more than a year has every month
+	var runs []time.Time
+	most, begin := 0, 0
+	for next := parsed.Next(first.Add(-time.Second)); !next.IsZero() && next.Before(end) && len(runs) < enough; next = parsed.Next(next) {
+		runs = append(runs, next)
+		for next.Sub(runs[begin]) >= window {
+			begin++
+		}
+		most = max(most, len(runs)-begin)
+	}
+	return most
+}
+
+// left is what a codec leaves of a database in a base backup. Those of zstd, gzip,
+// lz4 and none are measured (docs/figures.md); of the others it is that of the
+// codec that they are most like.
+func left(codec barmanapi.CompressionType) float64 {
+	switch codec {
+	case barmanapi.CompressionTypeZstd:
+		return 0.31
+	case barmanapi.CompressionTypeGzip, barmanapi.CompressionTypeBzip2:
+		return 0.39
+	case barmanapi.CompressionTypeLz4, barmanapi.CompressionTypeSnappy:
+		return 0.64
+	default:
+		return 1.34
+	}
+}
+
+// idleWAL is how many GB of WAL a database archives a day to which next to nothing
+// is written: PostgreSQL ends a segment every archive_timeout.
+func idleWAL(spec cnpgv1.ClusterSpec, codec barmanapi.CompressionType) float64 {
+	const whole, compressed = 16 << 20, 20_000
+	timeout := archiveTimeout(spec)
+	if timeout <= 0 {
+		return 0
+	}
+	segment := float64(compressed)
+	if codec == barmanapi.CompressionTypeNone {
+		segment = whole
+	}
+	return float64(24*time.Hour/timeout) * segment / 1e9
+}
+
+// gigabytes is the size of the volumes with the data.
+func gigabytes(spec cnpgv1.ClusterSpec) float64 {
+	volumes := []cnpgv1.StorageConfiguration{spec.StorageConfiguration}
+	for _, tablespace := range spec.Tablespaces {
+		volumes = append(volumes, tablespace.Storage)
+	}
+	sum := 0.0
+	for _, volume := range volumes {
+		size := cmp.Or(volume.Size, "0")
+		if template := volume.PersistentVolumeClaimTemplate; volume.Size == "" && template != nil {
+			size = template.Resources.Requests.Storage().String()
+		}
+		quantity, _ := resource.ParseQuantity(size) // it is valid
+		sum += quantity.AsApproximateFloat64() / 1e9
+	}
+	return sum
+}
+
+// rounded keeps tenths of a cent, and of a GB more than anybody needs.
+func rounded(number float64) float64 { return math.Round(number*1000) / 1000 }
