@@ -60,10 +60,13 @@ type scene struct {
 	run         *batchv1.Job
 	runPod      *corev1.Pod
 	external    map[string]any
+	secretStore map[string]any
+	certificate map[string]any
 	more        []any
 	logs        map[string]string
 	unreachable error
 
+	plugin                string // pluginVersion
 	archive, mirror       *tree
 	archiveErr, mirrorErr error
 
@@ -122,6 +125,13 @@ func healthy() *scene {
 		`{"server":"authentik-postgresql-2","archive":{"first":"2026-10-25T02:10:00Z","last":"2026-11-23T23:10:00Z"},` +
 		`"mirror":{"first":"2026-10-25T02:10:00Z","last":"2026-11-23T23:10:00Z"}}],"omitted":0}`)
 	s.external = map[string]any{"type": "Ready", "status": "True", "lastTransitionTime": ago(90 * day).Format(time.RFC3339)}
+
+	s.secretStore = s.external
+	s.certificate = map[string]any{
+		"notAfter": ago(-60 * day).Format(time.RFC3339), "renewalTime": ago(-45 * day).Format(time.RFC3339),
+		"conditions": []any{map[string]any{"type": "Ready", "status": "True", "lastTransitionTime": ago(30 * day).Format(time.RFC3339)}},
+	}
+	s.cluster.Status.PluginStatus = []cnpgv1.PluginStatus{{Name: "barman-cloud.cloudnative-pg.io", Version: "0.14.0"}}
 
 	for week := range 5 {
 		began := time.Date(2026, time.November, 22, 2, 0, 3, 0, time.UTC).AddDate(0, 0, -7*week)
@@ -245,6 +255,24 @@ func (s *scene) objects(t *testing.T) []runtime.Object {
 			require.Fail(t, "an object of another kind", "%T", one)
 		}
 	}
+	for _, name := range []string{"client", "server"} {
+		objects = append(objects, &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+			"metadata": map[string]any{"name": "barman-cloud-" + name, "namespace": "cnpg-system"},
+			"spec":     map[string]any{"secretName": "barman-cloud-" + name + "-tls"},
+			"status":   s.certificate,
+		}})
+	}
+	add("v1", "Service", &corev1.Service{ObjectMeta: metav1.ObjectMeta{
+		Name: "barman-cloud", Namespace: "cnpg-system", Labels: map[string]string{"cnpg.io/pluginName": "barman-cloud.cloudnative-pg.io"},
+		Annotations: map[string]string{"cnpg.io/pluginClientSecret": "barman-cloud-client-tls"},
+	}})
+	if s.secretStore != nil {
+		objects = append(objects, &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": map[string]any{"name": "bitwarden-backend"},
+			"status": map[string]any{"conditions": []any{s.secretStore}},
+		}})
+	}
 	return append(objects, &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
 		"metadata": map[string]any{"name": cnpg.B2Secret, "namespace": "auth"},
@@ -256,11 +284,13 @@ func (s *scene) objects(t *testing.T) []runtime.Object {
 func (s *scene) examine(t *testing.T) (*report.Report, []clienttesting.Action, []string) {
 	t.Helper()
 	storage := storage()
+	storage.PluginVersion = s.plugin
 	l := s.args.Layout("authentik", &storage)
 	kinds := map[schema.GroupVersionResource]string{}
 	for group, names := range map[string][]string{
 		"postgresql.cnpg.io": {"Cluster", "Backup", "ScheduledBackup"}, "barmancloud.cnpg.io": {"ObjectStore"},
-		"external-secrets.io": {"ExternalSecret"}, "batch": {"CronJob", "Job"}, "": {"Pod", "Event", "Secret"},
+		"external-secrets.io": {"ExternalSecret", "ClusterSecretStore"}, "cert-manager.io": {"Certificate"},
+		"batch": {"CronJob", "Job"}, "": {"Pod", "Event", "Secret", "Service"},
 	} {
 		for _, name := range names {
 			kinds[schema.GroupVersionResource{Group: group, Version: "v1", Resource: strings.ToLower(name) + "s"}] = name + "List"
@@ -268,7 +298,7 @@ func (s *scene) examine(t *testing.T) (*report.Report, []clienttesting.Action, [
 	}
 	objects := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds, s.objects(t)...)
 	var read []string
-	client := cluster.Client{Objects: objects, Logs: func(_ context.Context, _, pod, container string, _ int) (string, error) {
+	client := cluster.Client{Operator: "cnpg-system", Objects: objects, Logs: func(_ context.Context, _, pod, container string, _ int) (string, error) {
 		read = append(read, pod+"/"+container)
 		return s.logs[pod], nil
 	}}
@@ -429,6 +459,34 @@ func cases() []struct {
 			s.cluster.Status.PhaseReason = "rpc error: code = Unavailable desc = connection error: desc = \"transport: authentication handshake failed: " +
 				"tls: failed to verify certificate: x509: certificate has expired or is not yet valid\""
 		}},
+		{"P08 a certificate that is not renewed", "CB20 ", func(s *scene) {
+			s.certificate["renewalTime"] = ago(3 * day).Format(time.RFC3339)
+			s.certificate["notAfter"] = ago(-12 * day).Format(time.RFC3339)
+		}},
+		{"P08 a certificate that is not renewed and has expired", "CB20 ", func(s *scene) {
+			s.certificate["renewalTime"], s.certificate["notAfter"] = ago(17*day).Format(time.RFC3339), ago(2*day).Format(time.RFC3339)
+			s.certificate["conditions"] = []any{map[string]any{
+				"type": "Ready", "status": "False", "lastTransitionTime": ago(2 * day).Format(time.RFC3339),
+				"message": "Certificate expired on Sun, 22 Nov 2026 00:09:00 UTC",
+			}}
+			s.cluster.Status.Phase = cnpgv1.PhaseFailurePlugin
+			s.cluster.Status.PhaseReason = "rpc error: code = Unavailable desc = connection error: desc = \"transport: authentication handshake failed: " +
+				"tls: failed to verify certificate: x509: certificate has expired or is not yet valid\""
+		}},
+		{"P08 a certificate that was never issued", "CB20 ", func(s *scene) {
+			s.certificate = map[string]any{"conditions": []any{map[string]any{
+				"type": "Ready", "status": "False", "lastTransitionTime": ago(2 * day).Format(time.RFC3339),
+				"message": `Issuing certificate as Secret does not exist`,
+			}}}
+		}},
+		{"a plugin that is too old", "CB25 ", func(s *scene) {
+			s.plugin = "0.15.0"
+			s.backups = append(s.backups, s.backup("b", cnpgv1.BackupPhaseFailed, time.Hour, "exit status 3"))
+		}},
+		{"a sidecar that is too old", "CB24 ", func(s *scene) {
+			s.plugin, s.cluster.Status.PluginStatus[0].Version = "0.15.0", "0.15.0"
+			s.pod.Spec.InitContainers[0].Image = "ghcr.io/cloudnative-pg/plugin-barman-cloud-sidecar:v0.14.0@sha256:0"
+		}},
 		{"P09 out of memory", "CB23 ", func(s *scene) {
 			s.pod.Status.InitContainerStatuses[0] = corev1.ContainerStatus{
 				Name: cluster.Sidecar, RestartCount: 7, LastTerminationState: corev1.ContainerState{
@@ -480,6 +538,23 @@ func cases() []struct {
 				InvolvedObject: corev1.ObjectReference{Kind: "ExternalSecret", Name: cnpg.B2Secret}, Type: corev1.EventTypeWarning,
 				Message: "error processing spec.dataFrom[0].extract, err: failed to login to bitwarden using access token: 400 Bad Request",
 			})
+		}},
+		{"P17 the store to Bitwarden is not ready", "CB10 ", func(s *scene) {
+			s.secretStore = map[string]any{
+				"type": "Ready", "status": "False", "reason": "InvalidProviderConfig", "message": "unable to create client",
+				"lastTransitionTime": ago(30 * time.Hour).Format(time.RFC3339),
+			}
+			s.external = map[string]any{
+				"type": "Ready", "status": "False", "reason": "SecretSyncedError", "message": "the desired SecretStore bitwarden-backend is not ready",
+				"lastTransitionTime": ago(29 * time.Hour).Format(time.RFC3339),
+			}
+		}},
+		{"P17 the store to Bitwarden is gone", "CB10 ", func(s *scene) {
+			s.secretStore = nil
+			s.external = map[string]any{
+				"type": "Ready", "status": "False", "reason": "SecretSyncedError", "message": "could not get provider client",
+				"lastTransitionTime": ago(29 * time.Hour).Format(time.RFC3339),
+			}
 		}},
 		{"P18 WAL and no base backup", "CB44 ", func(s *scene) {
 			s.archive.remove("base/")
@@ -667,11 +742,12 @@ func TestRights(t *testing.T) {
 		test.cause(s)
 		_, actions, logs := s.examine(t)
 		storage := storage()
-		rules := cluster.Rules([]cnpg.Layout{s.args.Layout("authentik", &storage)})
+		l := []cnpg.Layout{s.args.Layout("authentik", &storage)}
+		rules := map[string][]cluster.Rule{"auth": cluster.Rules(l), "cnpg-system": cluster.OperatorRules(), "": cluster.ClusterRules(l)}
 		for _, action := range actions {
 			right := action.GetVerb() + " " + action.GetResource().Resource
 			used[right] = true
-			assert.True(t, slices.ContainsFunc(rules, func(rule cluster.Rule) bool {
+			assert.True(t, slices.ContainsFunc(rules[action.GetNamespace()], func(rule cluster.Rule) bool {
 				if rule.Verb != action.GetVerb() || rule.Resource != action.GetResource().Resource || rule.Group != action.GetResource().Group {
 					return false
 				}
@@ -685,7 +761,8 @@ func TestRights(t *testing.T) {
 	}
 	storage := storage()
 	args := cnpg.DatabaseArgs{Namespace: "auth"}
-	for _, rule := range cluster.Rules([]cnpg.Layout{args.Layout("authentik", &storage)}) {
+	l := []cnpg.Layout{args.Layout("authentik", &storage)}
+	for _, rule := range slices.Concat(cluster.Rules(l), cluster.OperatorRules(), cluster.ClusterRules(l)) {
 		assert.True(t, used[rule.Verb+" "+rule.Resource], "%s %s is granted and never used", rule.Verb, rule.Resource)
 	}
 }
@@ -698,12 +775,12 @@ func TestWithoutRights(t *testing.T) {
 	objects.PrependReactor("*", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", errors.New("no rule allows it"))
 	})
-	client := cluster.Client{Objects: objects}
+	client := cluster.Client{Objects: objects, Operator: "cnpg-system"}
 	storage := storage()
 	l := s.args.Layout("authentik", &storage)
 	snapshot, err := client.Read(t.Context(), l)
 	require.NoError(t, err)
-	assert.Len(t, snapshot.Unread, 10)
+	assert.Len(t, snapshot.Unread, 11, "whether there is External Secrets it could not see either")
 	noKey := diagnosis.Read{Err: apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, cnpg.B2Secret, errors.New("no rule allows it"))}
 	d := diagnosis.Diagnose(&diagnosis.Subject{Layout: l, Cluster: snapshot, Archive: noKey, Mirror: noKey, Now: now})
 	for _, one := range d.Copies {

@@ -34,9 +34,9 @@ func main() {
 
 // options are what the command line says.
 type options struct {
-	stack, project, database, copy, output, context, authority string
-	fromStore, rbac, prove                                     bool
-	timeout, wait                                              time.Duration
+	stack, project, database, copy, output, context, operator, authority string
+	fromStore, rbac, prove                                               bool
+	timeout, wait                                                        time.Duration
 }
 
 func parse(arguments []string, complain io.Writer) (*options, error) {
@@ -49,6 +49,7 @@ func parse(arguments []string, complain io.Writer) (*options, error) {
 	flags.StringVar(&o.copy, "copy", "", "report on this copy only: archive, mirror, b2 or minio")
 	flags.StringVar(&o.output, "o", "text", "what to print: text, short or json")
 	flags.StringVar(&o.context, "context", "", "the context in the kubeconfig (default: the current one)")
+	flags.StringVar(&o.operator, "operator-namespace", "cnpg-system", "where the operator and the plugin run")
 	flags.BoolVar(&o.fromStore, "from-store", false, "do not ask the cluster; the keys are in B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY, "+
 		"MINIO_USER and MINIO_PASSWORD")
 	flags.StringVar(&o.authority, "ca", "", "a file with more certificates to trust, in PEM")
@@ -112,7 +113,7 @@ func run(ctx context.Context, arguments []string, out, complain io.Writer) int {
 		return report.ExitUsage
 	}
 	if o.rbac {
-		fmt.Fprint(out, cluster.Manifests(layouts(databases), o.prove))
+		fmt.Fprint(out, cluster.Manifests(layouts(databases), o.operator, o.prove))
 		return report.ExitRestores
 	}
 	access, err := o.access()
@@ -172,6 +173,7 @@ func (o *options) access() (examine.Access, error) {
 		a.ClusterErr = fmt.Errorf("%w; when it is gone, use -from-store", err)
 		return a, nil
 	}
+	client.Operator = o.operator
 	a.Cluster, a.Key = client, examine.ClusterKeys(*client)
 	return a, nil
 }

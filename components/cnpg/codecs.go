@@ -60,13 +60,19 @@ func dataCompression(plugin string) barmanapi.CompressionType {
 	}
 }
 
+// dataPlugin is the first release of the plugin that compresses base backups with
+// a codec, "" when any does.
+func dataPlugin(compression barmanapi.CompressionType) string {
+	return map[barmanapi.CompressionType]string{
+		barmanapi.CompressionTypeLz4: lz4DataPlugin, barmanapi.CompressionTypeZstd: zstdDataPlugin,
+	}[compression]
+}
+
 // checkDataCompression refuses what the plugin would fail every base backup with.
 func checkDataCompression(at *field.Path, compression barmanapi.CompressionType, plugin string) field.ErrorList {
 	problems := checkOneOf(at, compression, none, barmanapi.CompressionTypeBzip2, barmanapi.CompressionTypeGzip,
 		barmanapi.CompressionTypeLz4, barmanapi.CompressionTypeSnappy, barmanapi.CompressionTypeZstd)
-	release := map[barmanapi.CompressionType]string{
-		barmanapi.CompressionTypeLz4: lz4DataPlugin, barmanapi.CompressionTypeZstd: zstdDataPlugin,
-	}[compression]
+	release := dataPlugin(compression)
 	if release == "" || atLeast(plugin, release) || len(checkPluginVersion(at, plugin)) > 0 {
 		return problems
 	}

@@ -40,6 +40,11 @@ type Layout struct {
 	// WAL may be; 0 for any age. WALDelay is for how long a finished base backup
 	// may wait for its last WAL.
 	MaxBackupAge, MaxWALAge, WALDelay time.Duration
+	// Codec is what base backups are compressed with, "" for nothing, and CodecPlugin
+	// the first release of the Barman Cloud plugin that can, "" when any can.
+	Codec, CodecPlugin string
+	// SecretStore is the ClusterSecretStore that the B2 keys come through.
+	SecretStore string
 	// Recovery is what the present life began with, with its defaults; nil when it
 	// began empty.
 	Recovery *Recovery
@@ -69,6 +74,8 @@ func (a *DatabaseArgs) Layout(name string, storage *StorageArgs) Layout {
 		Generation: p.generation, ServerName: p.serverName(), FirstServer: p.firstServer,
 		Archive: p.storeLayout(p.args.Archive), Mirror: p.storeLayout(p.args.Archive.other()),
 		ScheduledBackup: p.scheduledBackup(), Schedule: p.args.Schedule, Suspended: p.args.Suspend,
+		Codec:       string(p.store(p.args.Archive).options.Data.Compression),
+		CodecPlugin: dataPlugin(p.store(p.args.Archive).options.Data.Compression), SecretStore: p.storage.Bitwarden.Store,
 		MaxBackupAge: bounds.backupAge, MaxWALAge: bounds.walAge, WALDelay: bounds.walDelay,
 	}
 	if mirror := p.args.Mirror; !mirror.Disabled {

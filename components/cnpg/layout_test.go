@@ -50,6 +50,8 @@ func TestLayoutIsWhatIsMade(t *testing.T) {
 				assert.Equal(t, made["configuration"].(map[string]any)["destinationPath"], "s3://"+store.Bucket+"/"+store.Folder)
 			}
 			assert.NotEqual(t, l.Archive.Location, l.Mirror.Location)
+			assert.Equal(t, []string{"lz4", "0.13.0"}, []string{l.Codec, l.CodecPlugin}, "what any release of the schema takes")
+			assert.Equal(t, storageArgs().Bitwarden.Store, l.SecretStore)
 			if l.Recovery != nil {
 				sources := spec(cluster)["externalClusters"].([]any)
 				from := spec(cluster)["bootstrap"].(map[string]any)["recovery"].(map[string]any)["source"]

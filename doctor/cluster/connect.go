@@ -95,9 +95,10 @@ func execute(ctx context.Context, config *rest.Config, request *rest.Request) (s
 // Account is the ServiceAccount that [Manifests] gives the rights to.
 const Account = "cnpg-backup-doctor"
 
-// Manifests are the rights that the doctor needs, a Role in each namespace, for
-// kubectl apply; with those to prove when asked for.
-func Manifests(databases []cnpg.Layout, prove bool) string {
+// Manifests are the rights that the doctor needs, for kubectl apply: a Role in each
+// namespace, one in the operator's, and a ClusterRole for what is in none. Those to
+// prove are among them when asked for.
+func Manifests(databases []cnpg.Layout, operator string, prove bool) string {
 	byNamespace := map[string][]cnpg.Layout{}
 	var namespaces []string
 	for _, l := range databases {
@@ -108,28 +109,17 @@ func Manifests(databases []cnpg.Layout, prove bool) string {
 	}
 	var documents []string
 	for _, namespace := range namespaces {
-		var rules []map[string]any
-		allowed := Rules(byNamespace[namespace])
+		inNamespace := Rules(byNamespace[namespace])
 		if prove {
-			allowed = append(allowed, WriteRules()...)
+			inNamespace = append(inNamespace, WriteRules()...)
 		}
-		for _, rule := range allowed {
-			written := map[string]any{"apiGroups": []string{rule.Group}, "resources": []string{rule.Resource}, "verbs": []string{rule.Verb}}
-			if rule.Names != nil {
-				written["resourceNames"] = rule.Names
-			}
-			rules = append(rules, written)
-		}
-		metadata := map[string]any{"name": Account, "namespace": namespace}
-		for _, object := range []map[string]any{
-			{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-			{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules},
-			{
-				"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
-				"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": Account},
-				"subjects": []map[string]any{{"kind": "ServiceAccount", "name": Account, "namespace": namespace}},
-			},
-		} {
+		// One account's rights outside its namespace do not take another's away.
+		beyond := Account + "-" + namespace
+		objects := []map[string]any{{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": Account, "namespace": namespace}}}
+		objects = append(objects, grant("Role", Account, namespace, namespace, inNamespace)...)
+		objects = append(objects, grant("Role", beyond, operator, namespace, OperatorRules())...)
+		objects = append(objects, grant("ClusterRole", beyond, "", namespace, ClusterRules(byNamespace[namespace]))...)
+		for _, object := range objects {
 			content, err := yaml.Marshal(object)
 			if err != nil {
 				panic(err) // maps of strings can always be written
@@ -138,4 +128,32 @@ func Manifests(databases []cnpg.Layout, prove bool) string {
 		}
 	}
 	return strings.Join(documents, "---\n")
+}
+
+// grant gives rights to the account of a namespace.
+func grant(kind, name, in, account string, rules []Rule) []map[string]any {
+	if len(rules) == 0 {
+		return nil
+	}
+	var written []map[string]any //nolint:prealloc // a few
+	for _, rule := range rules {
+		one := map[string]any{"apiGroups": []string{rule.Group}, "resources": []string{rule.Resource}, "verbs": []string{rule.Verb}}
+		if rule.Names != nil {
+			one["resourceNames"] = rule.Names
+		}
+		written = append(written, one)
+	}
+	metadata := map[string]any{"name": name}
+	if in != "" {
+		metadata["namespace"] = in
+	}
+	const group = "rbac.authorization.k8s.io"
+	return []map[string]any{
+		{"apiVersion": group + "/v1", "kind": kind, "metadata": metadata, "rules": written},
+		{
+			"apiVersion": group + "/v1", "kind": kind + "Binding", "metadata": metadata,
+			"roleRef":  map[string]any{"apiGroup": group, "kind": kind, "name": name},
+			"subjects": []map[string]any{{"kind": "ServiceAccount", "name": Account, "namespace": account}},
+		},
+	}
 }

@@ -45,7 +45,11 @@ type Snapshot struct {
 	// MirrorLog is the end of what the copying of the last failed run said.
 	MirrorLog string
 	// ExternalSecrets are those of the B2 keys, by name.
-	ExternalSecrets map[string]*ExternalSecret
+	ExternalSecrets map[string]*Readiness
+	// SecretStore is the ClusterSecretStore that they read, nil when there is none.
+	SecretStore *Readiness
+	// Certificates are those between the operator and the plugin.
+	Certificates []Certificate
 	// Unread says what could not be read, and why.
 	Unread []string
 
@@ -53,11 +57,11 @@ type Snapshot struct {
 }
 
 // Lacks tells whether an object is known not to be there; kind is clusters,
-// objectstores or cronjobs. One that may not be read may be there.
+// objectstores, cronjobs or clustersecretstores. One that may not be read may be there.
 func (s *Snapshot) Lacks(kind, name string) bool { return s.missing[kind+" "+name] }
 
-// ExternalSecret is what External Secrets says of one.
-type ExternalSecret struct {
+// Readiness is what External Secrets says of an object of its.
+type Readiness struct {
 	Ready   bool
 	Message string
 	Since   time.Time
@@ -65,9 +69,20 @@ type ExternalSecret struct {
 	Event string
 }
 
+// Certificate is one of cert-manager's.
+type Certificate struct {
+	Namespace, Name string
+	Readiness
+	// Renewal is when it was to be renewed, NotAfter when it expires; zero when that
+	// is not said.
+	Renewal, NotAfter time.Time
+}
+
 // Client is a cluster.
 type Client struct {
-	Objects dynamic.Interface
+	// Operator is the namespace of the operator and of the plugin.
+	Operator string
+	Objects  dynamic.Interface
 	// Logs returns the last lines that a container said.
 	Logs func(ctx context.Context, namespace, pod, container string, lines int) (string, error)
 	// Exec runs a command in a container and returns what it printed.
@@ -110,6 +125,26 @@ func Rules(databases []cnpg.Layout) []Rule {
 	}
 }
 
+// OperatorRules are those that it uses in the operator's namespace.
+func OperatorRules() []Rule {
+	return []Rule{
+		{"", "services", "list", nil},
+		{"cert-manager.io", "certificates", "list", nil},
+	}
+}
+
+// ClusterRules are those that it uses beside any namespace.
+func ClusterRules(databases []cnpg.Layout) []Rule {
+	var stores []string
+	for _, l := range databases {
+		stores = append(stores, l.SecretStore)
+	}
+	if stores = unique(stores); len(stores) == 0 {
+		return nil
+	}
+	return []Rule{{"external-secrets.io", "clustersecretstores", "get", stores}}
+}
+
 // SecretNames are the Secrets with which the stores of a database are read.
 func SecretNames(l cnpg.Layout) []string {
 	var names []string
@@ -134,7 +169,7 @@ func unique(names []string) []string {
 // snapshot.
 func (c Client) Read(ctx context.Context, l cnpg.Layout) (*Snapshot, error) {
 	s := &Snapshot{
-		Stores: map[string]*barmanv1.ObjectStore{}, ExternalSecrets: map[string]*ExternalSecret{}, missing: map[string]bool{},
+		Stores: map[string]*barmanv1.ObjectStore{}, ExternalSecrets: map[string]*Readiness{}, missing: map[string]bool{},
 	}
 	r := &reader{client: c, namespace: l.Namespace, snapshot: s}
 	s.Cluster = get[cnpgv1.Cluster](ctx, r, clusters, l.Cluster)
@@ -160,6 +195,10 @@ func (c Client) Read(ctx context.Context, l cnpg.Layout) (*Snapshot, error) {
 	for _, name := range unique([]string{cnpg.B2Secret, l.MirrorSecret}) {
 		r.externalSecret(ctx, name)
 	}
+	if l.SecretStore != "" {
+		r.secretStore(ctx, l.SecretStore)
+	}
+	r.certificates(ctx)
 	return s, r.err
 }
 
@@ -178,6 +217,9 @@ var (
 	pods             = resource{Version: "v1", Resource: "pods"}
 	events           = resource{Version: "v1", Resource: "events"}
 	secrets          = resource{Version: "v1", Resource: "secrets"}
+	services         = resource{Version: "v1", Resource: "services"}
+	secretStores     = resource{Group: "external-secrets.io", Version: "v1", Resource: "clustersecretstores"}
+	certificates     = resource{Group: "cert-manager.io", Version: "v1", Resource: "certificates"}
 )
 
 // reader keeps what one look finds.
@@ -202,13 +244,8 @@ func (r *reader) note(what string, err error) {
 }
 
 func get[T any](ctx context.Context, r *reader, of resource, name string) *T {
-	if r.err != nil {
-		return nil
-	}
-	object, err := r.client.Objects.Resource(of).Namespace(r.namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		r.snapshot.missing[of.Resource+" "+name] = apierrors.IsNotFound(err)
-		r.note(of.Resource+" "+name, err)
+	object := r.object(ctx, of, r.namespace, name)
+	if object == nil {
 		return nil
 	}
 	converted := new(T)
@@ -221,6 +258,20 @@ func get[T any](ctx context.Context, r *reader, of resource, name string) *T {
 
 func list[T any](ctx context.Context, r *reader, of resource, labels string) []T {
 	var all []T
+	for _, item := range r.items(ctx, of, labels) {
+		var converted T
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(item.Object, &converted); err != nil {
+			r.snapshot.Unread = append(r.snapshot.Unread, fmt.Sprintf("%s %s: %s", of.Resource, item.GetName(), err))
+			continue
+		}
+		all = append(all, converted)
+	}
+	return all
+}
+
+// items lists a kind, page by page.
+func (r *reader) items(ctx context.Context, of resource, labels string) []unstructured.Unstructured {
+	var all []unstructured.Unstructured
 	options := metav1.ListOptions{LabelSelector: labels, Limit: 500}
 	// As many pages as there can be of use: a mistake in a schedule makes
 	// thousands of Backups.
@@ -234,14 +285,7 @@ func list[T any](ctx context.Context, r *reader, of resource, labels string) []T
 			r.note(of.Resource, err)
 			return all
 		}
-		for i := range found.Items {
-			var converted T
-			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.Items[i].Object, &converted); err != nil {
-				r.snapshot.Unread = append(r.snapshot.Unread, fmt.Sprintf("%s %s: %s", of.Resource, found.Items[i].GetName(), err))
-				continue
-			}
-			all = append(all, converted)
-		}
+		all = append(all, found.Items...)
 		if options.Continue = found.GetContinue(); options.Continue == "" {
 			break
 		}
@@ -310,18 +354,67 @@ func (r *reader) mirror(ctx context.Context, l cnpg.Layout) {
 	}
 }
 
-// externalSecret reads one, and why it fails: its condition does not say.
-func (r *reader) externalSecret(ctx context.Context, name string) {
+// secretStore reads the ClusterSecretStore, when External Secrets is there.
+func (r *reader) secretStore(ctx context.Context, name string) {
+	if len(r.snapshot.ExternalSecrets) == 0 {
+		return
+	}
+	if object := r.object(ctx, secretStores, "", name); object != nil {
+		store := ready(object)
+		r.snapshot.SecretStore = &store
+	}
+}
+
+// pluginService is the label of a plugin's Service, whose annotations name the
+// Secrets of its two certificates
+// (https://github.com/cloudnative-pg/cloudnative-pg/blob/v1.30.0/pkg/utils/labels_annotations.go).
+const pluginService = "cnpg.io/pluginName=barman-cloud.cloudnative-pg.io"
+
+// certificates reads those with which operator and plugin know each other.
+func (r *reader) certificates(ctx context.Context) {
+	at := *r
+	at.namespace = r.client.Operator
+	var secrets []string
+	for _, service := range list[corev1.Service](ctx, &at, services, pluginService) {
+		secrets = append(secrets, service.Annotations["cnpg.io/pluginClientSecret"], service.Annotations["cnpg.io/pluginServerSecret"])
+	}
+	if len(secrets) > 0 {
+		for _, object := range at.items(ctx, certificates, "") {
+			if secret, _, _ := unstructured.NestedString(object.Object, "spec", "secretName"); !slices.Contains(secrets, secret) {
+				continue
+			}
+			r.snapshot.Certificates = append(r.snapshot.Certificates, Certificate{
+				Namespace: object.GetNamespace(), Name: object.GetName(), Readiness: ready(&object),
+				Renewal: timeOf(&object, "renewalTime"), NotAfter: timeOf(&object, "notAfter"),
+			})
+		}
+	}
+	r.err = at.err
+}
+
+func timeOf(object *unstructured.Unstructured, name string) time.Time {
+	text, _, _ := unstructured.NestedString(object.Object, "status", name)
+	at, _ := time.Parse(time.RFC3339, text) // what is no time is not said
+	return at
+}
+
+// object reads one of a kind that there are no types for here, nil without.
+func (r *reader) object(ctx context.Context, of resource, namespace, name string) *unstructured.Unstructured {
 	if r.err != nil {
-		return
+		return nil
 	}
-	object, err := r.client.Objects.Resource(externalSecrets).Namespace(r.namespace).Get(ctx, name, metav1.GetOptions{})
+	object, err := r.client.Objects.Resource(of).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		r.note("externalsecrets "+name, err)
-		return
+		r.snapshot.missing[of.Resource+" "+name] = apierrors.IsNotFound(err)
+		r.note(of.Resource+" "+name, err)
+		return nil
 	}
-	e := &ExternalSecret{}
-	r.snapshot.ExternalSecrets[name] = e
+	return object
+}
+
+// ready reads the condition of that name.
+func ready(object *unstructured.Unstructured) Readiness {
+	var of Readiness
 	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
 	for _, one := range conditions {
 		content, err := json.Marshal(one)
@@ -332,9 +425,21 @@ func (r *reader) externalSecret(ctx context.Context, name string) {
 		if err != nil || condition.Type != "Ready" {
 			continue
 		}
-		e.Ready = condition.Status == metav1.ConditionTrue
-		e.Message, e.Since = condition.Message, condition.LastTransitionTime.UTC()
+		of.Ready = condition.Status == metav1.ConditionTrue
+		of.Message, of.Since = condition.Message, condition.LastTransitionTime.UTC()
 	}
+	return of
+}
+
+// externalSecret reads one, and why it fails: its condition does not say.
+func (r *reader) externalSecret(ctx context.Context, name string) {
+	object := r.object(ctx, externalSecrets, r.namespace, name)
+	if object == nil {
+		return
+	}
+	of := ready(object)
+	e := &of
+	r.snapshot.ExternalSecrets[name] = e
 	if e.Ready {
 		return
 	}

@@ -17,12 +17,15 @@ const (
 	ChecksumRefused   Code = "CB07"
 	NoKMS             Code = "CB08"
 	StoreOther        Code = "CB09"
+	SecretStoreBad    Code = "CB10"
 	SecretMissing     Code = "CB11"
 	SecretNotSynced   Code = "CB12"
+	CertificateOld    Code = "CB20"
 	PluginMissing     Code = "CB21"
 	PluginCertificate Code = "CB22"
 	SidecarMemory     Code = "CB23"
 	SidecarOutdated   Code = "CB24"
+	PluginOld         Code = "CB25"
 	NotEmpty          Code = "CB31"
 	NotArchived       Code = "CB32"
 	VolumeFull        Code = "CB33"
@@ -86,12 +89,15 @@ func entries() []entry {
 		{ChecksumRefused, "The store refuses the checksum headers", "the two AWS_*_CHECKSUM_* variables did not reach the pod"},
 		{NoKMS, "The store cannot encrypt", "encryption is asked for, and MinIO has no key service"},
 		{StoreOther, "The store refuses to be read", "see what it said"},
+		{SecretStoreBad, "The ClusterSecretStore is not ready", "External Secrets does not reach Bitwarden through it; the Secrets keep the keys that they have"},
 		{SecretMissing, "The Secret with the key is missing", "it does not exist, lacks one of its two keys, or a blank or line break got into it"},
 		{SecretNotSynced, "The key does not arrive from Bitwarden", "the Secret keeps the key that it has, so backups go on until that is revoked"},
+		{CertificateOld, "A certificate between operator and plugin is overdue", "cert-manager has not issued or renewed it; once it has expired, nothing is archived"},
 		{PluginMissing, "The operator does not find the plugin", "the plugin's pod is down or in another namespace than the operator, or the database's pod is older than its entry in spec.plugins"},
 		{PluginCertificate, "Operator and plugin do not trust each other", "a certificate between them has expired, or was renewed and not read again"},
 		{SidecarMemory, "The sidecar runs out of memory", "a base backup takes more than the limit, and WAL goes on as if nothing were"},
 		{SidecarOutdated, "The sidecar is older than its settings", "they are part of the pod, which was not restarted"},
+		{PluginOld, "The plugin is too old for the codec of base backups", "the stack's pluginVersion says a later release than the one that runs, so each base backup fails"},
 		{NotEmpty, "The folder holds the WAL of another life", "the cluster was made again or restored without a new generation, so barman refuses to write there"},
 		{NotArchived, "WAL is not archived", "the sidecar's log has the reason"},
 		{VolumeFull, "The volume is full", "archiving has failed for long, and WAL is kept until it is archived"},
@@ -142,13 +148,17 @@ func explains(code Code) []Code {
 	case StoreUnreachable, StoreUntrusted, StoreDenied, StoreRegion, StoreNoBucket, StoreCapped, StoreOther, SecretMissing,
 		ChecksumRefused, NoKMS, PluginMissing, PluginCertificate, NotEmpty, VolumeFull, NoCluster:
 		return []Code{NotArchived, WALOld, NotProved, BackupFailed, NoBackup, BackupOld, NotPruned, MirrorFails, MirrorBehind, MirrorNotProved}
+	case SecretStoreBad:
+		return []Code{SecretNotSynced}
+	case CertificateOld:
+		return []Code{PluginCertificate}
 	case NothingToRecover, RecoveryStoreGone, TargetTooLate, DownloadBroken:
 		return []Code{NotArchived, WALOld, NotProved, NoBackup, BackupOld}
 	case NotArchived:
 		return []Code{WALOld, NotProved, BackupFailed, NoBackup, BackupOld}
 	case WALOld:
 		return []Code{NotProved}
-	case SidecarMemory, BackupStuck, WrongMethod, FiveFields, Suspended:
+	case SidecarMemory, PluginOld, BackupStuck, WrongMethod, FiveFields, Suspended:
 		return []Code{BackupFailed, NoBackup, BackupOld}
 	case BackupFailed:
 		return []Code{NoBackup, BackupOld}
@@ -163,7 +173,9 @@ func explains(code Code) []Code {
 // archive: what is not there cannot be copied.
 func explainsMirror(code Code) []Code {
 	switch code {
-	case SecretNotSynced, SidecarOutdated, TwoDatabases, NotPruned:
+	case SecretStoreBad:
+		return []Code{SecretStoreBad, SecretNotSynced}
+	case SecretNotSynced, SidecarOutdated, CertificateOld, TwoDatabases, NotPruned:
 		return nil
 	case BackupIncomplete, Hole:
 		return []Code{MirrorFails, MirrorBehind, BackupIncomplete, Hole}

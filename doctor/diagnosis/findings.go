@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/catalogue"
@@ -54,8 +57,8 @@ func (s *Subject) deploy() string { return "make up STACK=" + s.Environment }
 func (s *Subject) archiveFindings() []Finding {
 	findings := s.readFindings(s.Layout.Archive, &s.Archive)
 	if s.Cluster != nil {
-		findings = slices.Concat(findings, s.keyFindings(cnpg.B2Secret, s.Layout.Archive.Location == cnpg.B2), s.clusterFindings(),
-			s.podFindings(), s.archivingFindings(), s.backupFindings(), s.scheduleFindings())
+		findings = slices.Concat(findings, s.keyFindings(cnpg.B2Secret, s.Layout.Archive.Location == cnpg.B2), s.certificateFindings(),
+			s.clusterFindings(), s.pluginFindings(), s.podFindings(), s.archivingFindings(), s.backupFindings(), s.scheduleFindings())
 	}
 	if s.Archive.Err == nil {
 		findings = slices.Concat(findings, s.catalogueFindings("archive", s.Layout.Archive, &s.Archive), s.ageFindings())
@@ -134,8 +137,18 @@ func (s *Subject) secretCommand(at cnpg.Location, secret string) string {
 // keyFindings are about the key's way from Bitwarden.
 func (s *Subject) keyFindings(name string, used bool) []Finding {
 	external := s.Cluster.ExternalSecrets[name]
-	if !used || external == nil || external.Ready {
+	if !used || external == nil {
 		return nil
+	}
+	through := "ClusterSecretStore " + s.Layout.SecretStore
+	describe := "kubectl describe clustersecretstore " + s.Layout.SecretStore
+	switch store := s.Cluster.SecretStore; {
+	case store != nil && !store.Ready && !store.Since.IsZero():
+		return []Finding{found(SecretStoreBad, through+": "+store.Message, store.Since, "", describe)}
+	case external.Ready:
+		return nil
+	case s.Cluster.Lacks("clustersecretstores", s.Layout.SecretStore):
+		return []Finding{found(SecretStoreBad, through+" is not there", time.Time{}, "Make it, as docs/install.md says.", "")}
 	}
 	seen := external.Message
 	if external.Event != "" {
@@ -275,6 +288,53 @@ func (s *Subject) clusterFindings() []Finding {
 	return nil
 }
 
+// late is for how long cert-manager may try before it is a finding.
+const late = 24 * time.Hour
+
+// certificateFindings are about those between the operator and the plugin.
+func (s *Subject) certificateFindings() []Finding {
+	var findings []Finding
+	for _, one := range s.Cluster.Certificates {
+		name, since := "Certificate "+one.Name+" in namespace "+one.Namespace, time.Time{}
+		switch {
+		case !one.NotAfter.IsZero() && s.Now.After(one.NotAfter):
+			name, since = name+" has expired", one.NotAfter
+		case !one.Renewal.IsZero() && s.Now.Sub(one.Renewal) > late:
+			name, since = name+" was to be renewed, and expires "+one.NotAfter.UTC().Format(time.RFC3339), one.Renewal
+		case !one.Ready && !one.Since.IsZero() && s.Now.Sub(one.Since) > late:
+			name, since = name+" is not ready", one.Since
+		default:
+			continue
+		}
+		if one.Message != "" {
+			name += ": " + one.Message
+		}
+		findings = append(findings, found(CertificateOld, name, since, "Renew it, then restart the plugin and the operator.",
+			fmt.Sprintf("kubectl describe certificate -n %s %s", one.Namespace, one.Name)))
+	}
+	return findings
+}
+
+// pluginFindings compare the plugin that runs with what the archive's codec takes.
+func (s *Subject) pluginFindings() []Finding {
+	wanted, err := version.ParseSemantic(s.Layout.CodecPlugin)
+	if err != nil || s.Cluster.Cluster == nil {
+		return nil
+	}
+	for _, plugin := range s.Cluster.Cluster.Status.PluginStatus {
+		runs, err := version.ParseSemantic(plugin.Version)
+		if plugin.Name != pluginName || err != nil || runs.AtLeast(wanted) {
+			continue
+		}
+		return []Finding{found(PluginOld, fmt.Sprintf("the plugin is %s, and %s takes %s", plugin.Version, s.Layout.Codec, s.Layout.CodecPlugin), time.Time{},
+			fmt.Sprintf("Update the plugin, or say pluginVersion: %s in %s and deploy.", plugin.Version, s.Stack), s.deploy())}
+	}
+	return nil
+}
+
+// pluginName is the one in spec.plugins.
+const pluginName = "barman-cloud.cloudnative-pg.io"
+
 // recoveryFindings are why a recovery does not begin or does not end.
 func (s *Subject) recoveryFindings() []Finding {
 	l := s.Layout
@@ -333,6 +393,9 @@ func (s *Subject) outdated(pod *corev1.Pod) string {
 		if container.Name != cluster.Sidecar {
 			continue
 		}
+		if tag := tooOld(container.Image, s.Layout.CodecPlugin); tag != "" {
+			return fmt.Sprintf("the sidecar is of the plugin %s, and %s takes %s", tag, s.Layout.Codec, s.Layout.CodecPlugin)
+		}
 		given := map[string]string{}
 		for _, variable := range container.Env {
 			given[variable.Name] = variable.Value
@@ -349,6 +412,22 @@ func (s *Subject) outdated(pod *corev1.Pod) string {
 		}
 	}
 	return ""
+}
+
+// tooOld is the tag of the plugin's own image that is older than a release, "" for
+// any other.
+func tooOld(image, release string) string {
+	wanted, err := version.ParseSemantic(release)
+	reference, _, _ := strings.Cut(image, "@")
+	name, tag, _ := strings.Cut(path.Base(reference), ":")
+	if err != nil || name != "plugin-barman-cloud-sidecar" {
+		return ""
+	}
+	runs, err := version.ParseSemantic(tag)
+	if err != nil || runs.AtLeast(wanted) {
+		return ""
+	}
+	return strings.TrimPrefix(tag, "v")
 }
 
 // condition returns one of the Cluster's, or nil.
@@ -439,8 +518,8 @@ func (s *Subject) scheduleFindings() []Finding {
 func (s *Subject) catalogueFindings(role string, at cnpg.StoreLayout, read *Read) []Finding {
 	var findings []Finding
 	r := read.Restorable
-	for _, path := range slices.Sorted(maps.Keys(read.Folder.Unreadable)) {
-		findings = append(findings, found(InfoUnreadable, "in the folder "+s.Layout.ServerName+", "+path+": "+read.Folder.Unreadable[path], time.Time{},
+	for _, file := range slices.Sorted(maps.Keys(read.Folder.Unreadable)) {
+		findings = append(findings, found(InfoUnreadable, "in the folder "+s.Layout.ServerName+", "+file+": "+read.Folder.Unreadable[file], time.Time{},
 			"Take a new base backup, and delete the old one in both stores when it is there.", s.takeBackup()))
 	}
 	if len(r.Backups) == 0 {
