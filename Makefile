@@ -7,6 +7,8 @@ PLUGINS ?= stand-in
 # PostgreSQL and barman of the restore tests, from Debian: stable, or current, which
 # is what testing has.
 TOOLS ?= current
+# The server on the NAS of the restore and node tests: minio or versitygw.
+NAS ?= minio
 # The sandbox deploys the embedded default; every other stack is deployed by the
 # installed Pulumi with the real plugins.
 SANDBOX = go -C sandbox build -o ../.sandbox/start ./cmd/start && cd sandbox && ../.sandbox/start
@@ -14,7 +16,7 @@ SANDBOX = go -C sandbox build -o ../.sandbox/start ./cmd/start && cd sandbox && 
 MODULES = . doctor sandbox tests tools tools/b2sdk examples/outside
 
 # A misspelt variable would quietly mean the local environment.
-UNKNOWN = $(filter-out STACK=% PLUGINS=% TOOLS=%,$(MAKEOVERRIDES))
+UNKNOWN = $(filter-out STACK=% PLUGINS=% TOOLS=% NAS=%,$(MAKEOVERRIDES))
 ifneq ($(UNKNOWN),)
 $(error there is no variable $(UNKNOWN); did you mean STACK=$(lastword $(subst =, ,$(UNKNOWN)))?)
 endif
@@ -35,6 +37,7 @@ help: ## Show this help
 	@echo "  STACK=<environment> chooses one of stacks/Pulumi.<environment>.yaml"
 	@echo "  PLUGINS=real makes acceptance use the real plugins it can"
 	@echo "  TOOLS=stable takes restore-test's PostgreSQL and barman from Debian stable"
+	@echo "  NAS=versitygw puts another server than MinIO on the tests' NAS"
 
 ifeq ($(STACK),local)
 up: ## Deploy an environment; without STACK into the sandbox
@@ -72,12 +75,12 @@ acceptance: ## Try everything on a real API server and operators
 	go -C tests test -tags acceptance -count=1 -v -timeout 60m ./acceptance/ -plugins=$(PLUGINS)
 
 restore-test: ## Restore from both copies with real servers (root)
-	TOOLS=$(TOOLS) go -C tests test -tags restore -count=1 -v -timeout 60m ./restore/
+	TOOLS=$(TOOLS) NAS=$(NAS) go -C tests test -tags restore -count=1 -v -timeout 60m ./restore/
 
 # The node was only ever tried with stable: say TOOLS=current to try the other.
 e2e: TOOLS = stable
 e2e: ## Run on a real node (root, E2E_DISPOSABLE_MACHINE=1)
-	TOOLS=$(TOOLS) go -C tests test -tags e2e -count=1 -p 1 -v -timeout 90m ./node ./e2e
+	TOOLS=$(TOOLS) NAS=$(NAS) go -C tests test -tags e2e -count=1 -p 1 -v -timeout 90m ./node ./e2e
 
 bench: ## Measure cost beside a baseline, and backups (root)
 	go -C tests run ./bench

@@ -21,6 +21,7 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/program"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/node"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
@@ -41,7 +42,11 @@ func TestMain(m *testing.M) {
 
 // prepare does what takes the network: within the site there is none.
 func prepare(ctx context.Context, progress io.Writer) error {
-	for _, tool := range []tools.Tool{tools.Minio(), tools.Pulumi()} {
+	nas, err := s3server.NAS()
+	if err != nil {
+		return err
+	}
+	for _, tool := range []tools.Tool{tools.Minio(), servers()[nas], tools.Pulumi()} {
 		if _, err := tool.Build(ctx, progress); err != nil {
 			return err
 		}

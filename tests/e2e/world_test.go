@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"os"
@@ -57,12 +58,17 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// servers are the tools for the kinds of S3 servers.
+func servers() map[s3server.Kind]tools.Tool {
+	return map[s3server.Kind]tools.Tool{s3server.MinIO: tools.Minio(), s3server.VersityGW: tools.VersityGW()}
+}
+
 // newStore starts an S3 server that outlives nodes.
 func newStore(t *testing.T, host, bucket string, options s3server.Options) *s3server.Store {
 	t.Helper()
 	var err error
-	options.Host = host
-	options.Program, err = tools.Minio().Build(t.Context(), os.Stdout)
+	options.Host, options.Kind = host, cmp.Or(options.Kind, s3server.MinIO)
+	options.Program, err = servers()[options.Kind].Build(t.Context(), os.Stdout)
 	require.NoError(t, err)
 	store, err := s3server.New(t.Context(), t.TempDir(), bucket, options)
 	require.NoError(t, err)
@@ -73,7 +79,9 @@ func newStore(t *testing.T, host, bucket string, options s3server.Options) *s3se
 // newNAS starts one that has a certificate of its owner's authority.
 func newNAS(t *testing.T, host string) *s3server.Store {
 	t.Helper()
-	return newStore(t, host, "e2e-nas", s3server.Options{TLS: true})
+	kind, err := s3server.NAS()
+	require.NoError(t, err)
+	return newStore(t, host, "e2e-nas", s3server.Options{TLS: true, Kind: kind})
 }
 
 // namespaces are those of the tests.

@@ -72,7 +72,8 @@ func (w *world) askDoctor(t *testing.T) map[*s3server.Store]verdict {
 		mkdir(t, project, filepath.Dir(name))
 		require.NoError(t, os.WriteFile(filepath.Join(project, name), []byte(content), 0o600))
 	}
-	doctor := exec.CommandContext(t.Context(), lab.Doctor(), "-project", project, "-stack", "homelab", "-from-store", "-o", "json", "-timeout", "5m")
+	doctor := exec.CommandContext(t.Context(), lab.Doctor(), "-project", project, "-stack", "homelab", "-from-store", "-o", "json", "-timeout", "5m",
+		"-ca", w.authority(t))
 	doctor.Env = []string{
 		"B2_APPLICATION_KEY_ID=" + w.b2.KeyID, "B2_APPLICATION_KEY=" + w.b2.Key, "MINIO_USER=" + w.nas.KeyID, "MINIO_PASSWORD=" + w.nas.Key,
 	}
@@ -92,6 +93,14 @@ func (w *world) askDoctor(t *testing.T) map[*s3server.Store]verdict {
 	require.Len(t, copies, 2)
 	require.Equal(t, []string{"archive", "mirror"}, []string{copies[0].Role, copies[1].Role})
 	return map[*s3server.Store]verdict{w.archive: copies[0], w.mirror: copies[1]}
+}
+
+// authority is a file with the certificate of the NAS's authority.
+func (w *world) authority(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(w.dir, "nas-ca.crt")
+	require.NoError(t, os.WriteFile(name, w.nas.Authority, 0o600))
+	return name
 }
 
 // TestDoctorTellsTheTruth lets anything happen to a primary, a standby and the
@@ -424,7 +433,7 @@ func TestTheCopyRestoresOnALaptop(t *testing.T) {
 		"s3://"+w.mirror.Bucket+"/"+namespace+"/"+cluster, cluster, directory)
 	script.Env = []string{
 		"PATH=" + programs[0] + ":/usr/bin:/bin", "HOME=" + directory,
-		"AWS_ACCESS_KEY_ID=" + w.mirror.KeyID, "AWS_SECRET_ACCESS_KEY=" + w.mirror.Key,
+		"AWS_ACCESS_KEY_ID=" + w.mirror.KeyID, "AWS_SECRET_ACCESS_KEY=" + w.mirror.Key, "AWS_CA_BUNDLE=" + w.authority(t),
 	}
 	printed, err := script.CombinedOutput()
 	require.NoError(t, err, string(printed))

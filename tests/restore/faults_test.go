@@ -185,7 +185,7 @@ func TestFaults(t *testing.T) {
 			newBackup(t)
 			wrong := map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas}
 			wrong[secret] = &s3server.Store{KeyID: wrong[secret].KeyID, Key: "not-the-key"}
-			run, err := lab.RunJob(t.Context(), w.render(t, 1).Mirror, lab.Secrets(namespace, wrong))
+			run, err := lab.RunJob(t.Context(), w.render(t, 1).Mirror, w.with(wrong))
 			require.NoError(t, err)
 			assert.Equal(t, "copy", run.Failed)
 			assert.Contains(t, run.Output, "SignatureDoesNotMatch")

@@ -39,7 +39,7 @@ func (w *world) admitNamespace(t *testing.T) admitted {
 		return user
 	}
 	users := admitted{full: user("homelab-auth"), mirror: user("homelab-auth-mirror")}
-	w.secrets = lab.Secrets(namespace, map[string]*s3server.Store{
+	w.secrets = w.with(map[string]*s3server.Store{
 		"b2-cnpg-credentials": w.b2, "minio-cnpg-credentials": users.full, "minio-cnpg-mirror-credentials": users.mirror,
 	})
 	return users
@@ -60,6 +60,7 @@ func statements(t *testing.T, policy string) []map[string]any {
 // TestANamespacesKeysReachItsOwnBackups does with them all that a database, its
 // mirror and a recovery do, and tries what they must not.
 func TestANamespacesKeysReachItsOwnBackups(t *testing.T) {
+	needsMinIO(t, "users for each namespace")
 	for name, test := range map[string]struct {
 		archive cnpg.Location
 		nas     s3server.Options
@@ -100,6 +101,7 @@ func TestANamespacesKeysReachItsOwnBackups(t *testing.T) {
 
 // TestANamespacesKeysReachNothingElse needs no database.
 func TestANamespacesKeysReachNothingElse(t *testing.T) {
+	needsMinIO(t, "users for each namespace")
 	t.Parallel()
 	w := newWorldWith(t, cnpg.B2, s3server.Options{Versioned: true})
 	users := w.admitNamespace(t)
@@ -206,6 +208,7 @@ func (w *world) requireConfined(t *testing.T, users admitted) {
 // writes them: parseILMExpiration and minioCreateILMPolicy in
 // https://github.com/aminueza/terraform-provider-minio/blob/v1.20.1/minio/resource_minio_ilm_policy.go
 func TestTheLifecycleIsMinIOs(t *testing.T) {
+	needsMinIO(t, "a lifecycle")
 	t.Parallel()
 	w := newWorldWith(t, cnpg.B2, s3server.Options{Versioned: true})
 	w.minioUser = "homelab-<namespace>"

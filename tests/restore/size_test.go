@@ -30,7 +30,7 @@ func TestAHundredThousandSegments(t *testing.T) {
 	}
 	for store, have := range map[*s3server.Store][]string{w.archive: names, w.mirror: names[:len(names)-copied]} {
 		require.NoError(t, store.Write(t.Context(), segment(1), []byte("tiny")))
-		require.NoError(t, store.Multiply(segment(1), have))
+		require.NoError(t, store.Multiply(t.Context(), segment(1), have))
 	}
 	now := time.Now().UTC()
 	for i := range 10 {

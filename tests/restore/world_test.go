@@ -12,6 +12,7 @@ import (
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,7 +46,7 @@ type world struct {
 }
 
 // newWorld starts two stores: one like B2, with versions and encryption, and a
-// plain one like a NAS.
+// plain one like a NAS, with a certificate of its owner's authority.
 func newWorld(t *testing.T, archive cnpg.Location, nasData string) *world {
 	t.Helper()
 	return newWorldWith(t, archive, s3server.Options{Data: nasData})
@@ -59,12 +60,12 @@ func newWorldWith(t *testing.T, archive cnpg.Location, ofNAS s3server.Options) *
 	b2, err := lab.NewStore(t.Context(), mkdir(t, dir, "b2"), "homelab-cnpg-b2", s3server.Options{Versioned: true, Encrypting: true})
 	require.NoError(t, err)
 	t.Cleanup(b2.Stop)
+	ofNAS.TLS, ofNAS.Kind = true, nasKind(t)
 	nas, err := lab.NewStore(t.Context(), mkdir(t, dir, "nas"), "homelab-postgres-backups", ofNAS)
 	require.NoError(t, err)
 	t.Cleanup(nas.Stop)
 	w := &world{
 		dir: dir, b2: b2, nas: nas, archive: b2, mirror: nas, judged: map[string]bool{},
-		secrets: lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": b2, "nas-credentials": nas}),
 		args: cnpg.DatabaseArgs{
 			Namespace: namespace,
 			Cluster:   cluster,
@@ -75,6 +76,7 @@ func newWorldWith(t *testing.T, archive cnpg.Location, ofNAS s3server.Options) *
 			Backup: cnpg.Backup{Archive: archive, Retention: "30d"},
 		},
 	}
+	w.secrets = w.with(map[string]*s3server.Store{"b2-cnpg-credentials": b2, "nas-credentials": nas})
 	// There is little WAL: to fetch files ahead would find none.
 	w.args.B2.WAL.MaxParallel = 2
 	w.args.MinIO.WAL.MaxParallel = 2
@@ -85,6 +87,26 @@ func newWorldWith(t *testing.T, archive cnpg.Location, ofNAS s3server.Options) *
 		w.archive, w.mirror = nas, b2
 	}
 	return w
+}
+
+func nasKind(t *testing.T) s3server.Kind {
+	t.Helper()
+	kind, err := s3server.NAS()
+	require.NoError(t, err)
+	return kind
+}
+
+// needsMinIO skips a test of what only MinIO has.
+func needsMinIO(t *testing.T, what string) {
+	t.Helper()
+	if kind := nasKind(t); kind != s3server.MinIO {
+		t.Skipf("%s: %s has none that the component makes", what, kind)
+	}
+}
+
+// with are the namespace's Secrets with these keys.
+func (w *world) with(keys map[string]*s3server.Store) client.Client {
+	return lab.Secrets(namespace, keys, map[string][]byte{"nas-ca": w.nas.Authority})
 }
 
 func mkdir(t *testing.T, parts ...string) string {
@@ -99,7 +121,12 @@ func (w *world) render(t *testing.T, generation int) *lab.Rendered {
 	t.Helper()
 	args := w.args
 	args.Generation = generation
-	nas := cnpg.MinIOArgs{Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: "nas-credentials"}
+	nas := cnpg.MinIOArgs{
+		Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: "nas-credentials",
+		EndpointCA: &machineryapi.SecretKeySelector{
+			LocalObjectReference: machineryapi.LocalObjectReference{Name: "nas-ca"}, Key: "ca.crt",
+		},
+	}
 	if w.minioUser != "" {
 		nas.Secret, nas.User, nas.UndeleteDays = "", w.minioUser, 14
 	}
@@ -160,7 +187,7 @@ func (w *world) mirrorReadsOnly(t *testing.T) {
 	reader, err := w.archive.Reader(t.Context())
 	require.NoError(t, err)
 	require.ErrorContains(t, reader.Write(t.Context(), prefix(1)+"/intruder", nil), "Access Denied")
-	w.secrets = lab.Secrets(namespace, map[string]*s3server.Store{
+	w.secrets = w.with(map[string]*s3server.Store{
 		"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas, "read-only": reader,
 	})
 	w.args.Mirror.SourceSecret = "read-only"

@@ -1,4 +1,5 @@
-// Package s3server runs MinIO in place of Backblaze B2 and of the NAS.
+// Package s3server runs S3 servers in place of Backblaze B2 and of the NAS: MinIO,
+// or versitygw.
 package s3server
 
 import (
@@ -8,24 +9,18 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strconv"
 	"syscall"
 	"time"
 
-	"github.com/minio/madmin-go/v3"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/lifecycle"
@@ -44,10 +39,13 @@ type Store struct {
 	// without TLS.
 	Authority []byte
 
-	dir, data, address, kms, program string
-	process                          *process.Process
-	transport                        *http.Transport
-	client                           *minio.Client
+	server    server
+	options   Options
+	dir       string
+	address   string
+	process   *process.Process
+	transport *http.Transport
+	client    *minio.Client
 }
 
 // Options says how a store differs from a plain one.
@@ -64,7 +62,12 @@ type Options struct {
 	Data string
 	// Host is the address to listen on. Default: loopback.
 	Host string
-	// Program is MinIO's file. Required.
+	// Region is the only one that requests may be signed for. Default: the
+	// server's own, us-east-1 or any.
+	Region string
+	// Kind is the server that it is. Default: MinIO.
+	Kind Kind
+	// Program is the server's file. Required.
 	Program string
 }
 
@@ -75,21 +78,16 @@ func New(ctx context.Context, dir, bucket string, options Options) (*Store, erro
 	if err != nil {
 		return nil, err
 	}
+	options.Data = cmp.Or(options.Data, filepath.Join(dir, "data"))
 	s := &Store{
 		Endpoint: "http://" + address, Bucket: bucket,
 		KeyID: "key" + randomHex(8), Key: randomHex(20),
-		dir: dir, data: options.Data, address: address,
-		program: options.Program,
+		options: options, dir: dir, address: address,
 	}
-	if s.data == "" {
-		s.data = filepath.Join(dir, "data")
+	if err := os.MkdirAll(options.Data, 0o700); err != nil {
+		return nil, err
 	}
-	if options.Encrypting {
-		key := make([]byte, 32)
-		_, _ = rand.Read(key)
-		s.kms = "MINIO_KMS_SECRET_KEY=lab:" + base64.StdEncoding.EncodeToString(key)
-	}
-	if err := os.MkdirAll(s.data, 0o700); err != nil {
+	if s.server, err = newServer(options); err != nil {
 		return nil, err
 	}
 	if s.transport, err = minio.DefaultTransport(options.TLS); err != nil {
@@ -126,6 +124,7 @@ func New(ctx context.Context, dir, bucket string, options Options) (*Store, erro
 func (s *Store) newClient(keyID, key string) (*minio.Client, error) {
 	return minio.New(s.address, &minio.Options{
 		Creds: credentials.NewStaticV4(keyID, key, ""), Secure: s.Authority != nil, Transport: s.transport,
+		Region: s.options.Region,
 	})
 }
 
@@ -143,91 +142,7 @@ func (s *Store) Reader(ctx context.Context) (*Store, error) {
 // Admit lets a key in, which may do these actions with the bucket and what is in
 // it. They are called as in AWS's policies.
 func (s *Store) Admit(ctx context.Context, keyID, key string, actions ...string) error {
-	policy, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
-		"Effect": "Allow", "Action": actions,
-		"Resource": []string{"arn:aws:s3:::" + s.Bucket, "arn:aws:s3:::" + s.Bucket + "/*"},
-	}}})
-	if err != nil {
-		return err
-	}
-	return s.admit(ctx, keyID, key, policy)
-}
-
-// User is the store with a new key of a name, that may do what a policy says. The
-// server keeps the policy as it is.
-func (s *Store) User(ctx context.Context, name, policy string) (*Store, error) {
-	user := &Store{
-		Endpoint: s.Endpoint, Bucket: s.Bucket, KeyID: name, Key: randomHex(20), address: s.address, transport: s.transport,
-		Authority: s.Authority,
-	}
-	if err := s.admit(ctx, user.KeyID, user.Key, []byte(policy)); err != nil {
-		return nil, err
-	}
-	var err error
-	user.client, err = s.newClient(user.KeyID, user.Key)
-	return user, err
-}
-
-// Policy is what the server has of a policy.
-func (s *Store) Policy(ctx context.Context, name string) (string, error) {
-	admin, err := s.admin()
-	if err != nil {
-		return "", err
-	}
-	info, err := admin.InfoCannedPolicyV2(ctx, name)
-	if err != nil {
-		return "", fmt.Errorf("read the policy %s: %w", name, err)
-	}
-	return string(info.Policy), nil
-}
-
-func (s *Store) admit(ctx context.Context, keyID, key string, policy []byte) error {
-	admin, err := s.admin()
-	if err != nil {
-		return err
-	}
-	if err := admin.AddCannedPolicy(ctx, keyID, policy); err != nil {
-		return fmt.Errorf("make a policy for key %s: %w", keyID, err)
-	}
-	if err := admin.AddUser(ctx, keyID, key); err != nil {
-		return fmt.Errorf("make key %s: %w", keyID, err)
-	}
-	_, err = admin.AttachPolicy(ctx, madmin.PolicyAssociationReq{Policies: []string{keyID}, User: keyID})
-	if err != nil {
-		return fmt.Errorf("attach the policy of key %s: %w", keyID, err)
-	}
-	return nil
-}
-
-// Expel lets a key in no more.
-func (s *Store) Expel(ctx context.Context, keyID string) error {
-	admin, err := s.admin()
-	if err != nil {
-		return err
-	}
-	if err := admin.RemoveUser(ctx, keyID); err != nil {
-		return fmt.Errorf("remove key %s: %w", keyID, err)
-	}
-	return nil
-}
-
-// Admitted are the IDs of the keys that are let in.
-func (s *Store) Admitted(ctx context.Context) ([]string, error) {
-	admin, err := s.admin()
-	if err != nil {
-		return nil, err
-	}
-	users, err := admin.ListUsers(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list the keys of %s: %w", s, err)
-	}
-	return slices.Sorted(maps.Keys(users)), nil
-}
-
-func (s *Store) admin() (*madmin.AdminClient, error) {
-	return madmin.NewWithOptions(s.address, &madmin.Options{
-		Creds: credentials.NewStaticV4(s.KeyID, s.Key, ""), Secure: s.Authority != nil, Transport: s.transport,
-	})
+	return s.server.admit(ctx, s, keyID, key, actions)
 }
 
 // certify makes an authority and the server's certificate.
@@ -247,7 +162,7 @@ func (s *Store) certify() error {
 	if err := os.MkdirAll(s.certificates(), 0o700); err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{"public.crt": pair.Cert, "private.key": pair.Key} {
+	for name, content := range map[string][]byte{certificateFile: pair.Cert, keyFile: pair.Key} {
 		if err := os.WriteFile(filepath.Join(s.certificates(), name), content, 0o600); err != nil {
 			return err
 		}
@@ -260,8 +175,11 @@ func (s *Store) certify() error {
 	return nil
 }
 
-// certificates is where MinIO looks for its own. It speaks TLS when there is one.
+// certificates is where the server's own is, with TLS.
 func (s *Store) certificates() string { return filepath.Join(s.dir, "certificates") }
+
+// MinIO looks for files of these names.
+const certificateFile, keyFile = "public.crt", "private.key"
 
 // freeAddress is a port of a host that nobody listens on.
 func freeAddress(ctx context.Context, host string) (string, error) {
@@ -281,15 +199,10 @@ func randomHex(size int) string {
 
 // Start starts the server, or starts it again, and waits until it answers.
 func (s *Store) Start(ctx context.Context) error {
+	command := s.server.command(s)
+	command.Path, command.Dir = s.options.Program, s.dir
 	var err error
-	s.process, err = process.Start(process.Command{
-		Name: "minio", Path: s.program, Dir: s.dir,
-		Args: []string{"server", "--quiet", "--certs-dir", s.certificates(), "--address", s.address, s.data},
-		Env: append(os.Environ(),
-			"MINIO_ROOT_USER="+s.KeyID, "MINIO_ROOT_PASSWORD="+s.Key, "MINIO_BROWSER=off",
-			"MINIO_PROMETHEUS_AUTH_TYPE=public", s.kms),
-	})
-	if err != nil {
+	if s.process, err = process.Start(command); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -298,7 +211,7 @@ func (s *Store) Start(ctx context.Context) error {
 }
 
 func (s *Store) answers(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+"/minio/health/ready", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+s.server.health(), nil)
 	if err != nil {
 		return err
 	}
@@ -360,26 +273,25 @@ func (s *Store) Write(ctx context.Context, key string, content []byte) error {
 }
 
 // Multiply puts a small object under other keys, too. For many of them the
-// requests would take minutes, so it is done behind the server's back: MinIO
-// keeps a small object in one file, xl.meta, which does not say what it is called
-// (docs/xl-meta in github.com/minio/minio), and never writes to it again.
-func (s *Store) Multiply(key string, others []string) error {
-	content, err := os.ReadFile(s.metaFile(key))
+// requests would take minutes, so most of it is done behind the server's back.
+func (s *Store) Multiply(ctx context.Context, key string, others []string) error {
+	content, err := s.Read(ctx, key)
 	if err != nil {
 		return err
 	}
 	const linked = 10_000 // a file may have 65,000 names on ext4
 	for i, other := range others {
-		name := s.metaFile(other)
+		if i%linked == 0 {
+			if err := s.Write(ctx, other, content); err != nil {
+				return err
+			}
+			continue
+		}
+		name := s.server.file(s, other)
 		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 			return err
 		}
-		if i%linked == 0 {
-			err = os.WriteFile(name, content, 0o600)
-		} else {
-			err = os.Link(s.metaFile(others[i-i%linked]), name)
-		}
-		if err != nil {
+		if err := os.Link(s.server.file(s, others[i-i%linked]), name); err != nil {
 			return err
 		}
 	}
@@ -396,13 +308,13 @@ func (s *Store) Hide(keys ...string) (func() error, error) {
 	}
 	place := func(i int) string { return filepath.Join(hidden, strconv.Itoa(i)) }
 	for i, key := range keys {
-		if err := os.Rename(filepath.Dir(s.metaFile(key)), place(i)); err != nil {
+		if err := os.Rename(s.object(key), place(i)); err != nil {
 			return nil, err
 		}
 	}
 	return func() error {
 		for i, key := range keys {
-			object := filepath.Dir(s.metaFile(key))
+			object := s.object(key)
 			if err := errors.Join(os.RemoveAll(object), os.MkdirAll(filepath.Dir(object), 0o700), os.Rename(place(i), object)); err != nil {
 				return err
 			}
@@ -411,36 +323,8 @@ func (s *Store) Hide(keys ...string) (func() error, error) {
 	}, nil
 }
 
-func (s *Store) metaFile(key string) string { return filepath.Join(s.data, s.Bucket, key, "xl.meta") }
-
-// Requests counts what the server was asked since it started.
-func (s *Store) Requests(ctx context.Context) (int, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+"/minio/v2/metrics/cluster", nil)
-	if err != nil {
-		return 0, err
-	}
-	response, err := (&http.Client{Transport: s.transport}).Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		return 0, err
-	}
-	total := 0
-	for _, found := range requestsTotal.FindAllSubmatch(content, -1) {
-		count, err := strconv.Atoi(string(found[1]))
-		if err != nil {
-			return 0, err
-		}
-		total += count
-	}
-	return total, nil
-}
-
-// requestsTotal is a metric of MinIO's.
-var requestsTotal = regexp.MustCompile(`(?m)^minio_s3_requests_total\{.*\} ([0-9]+)$`)
+// Requests counts what the server was asked.
+func (s *Store) Requests(ctx context.Context) (int, error) { return s.server.requests(ctx, s) }
 
 // Delete deletes an object by its name.
 func (s *Store) Delete(ctx context.Context, key string) error {

@@ -119,7 +119,7 @@ func (w *world) render(b2Endpoint string) (*lab.Rendered, error) {
 
 // secrets are those of the database's namespace.
 func (w *world) secrets() client.Client {
-	return lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas})
+	return lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas}, nil)
 }
 
 // archive is the folder that the database writes to at an endpoint.

@@ -48,9 +48,13 @@ func RunJob(ctx context.Context, job batchv1.CronJob, secrets client.Client) (Ru
 	if err := os.WriteFile(message, nil, 0o600); err != nil {
 		return Run{}, err
 	}
+	mounts, err := mountSecrets(ctx, job.Namespace, pod, secrets, shared)
+	if err != nil {
+		return Run{}, err
+	}
 	start, run := time.Now(), Run{}
 	for _, container := range append(pod.InitContainers[:len(pod.InitContainers):len(pod.InitContainers)], pod.Containers...) {
-		ok, peak, err := runContainer(ctx, job.Namespace, container, secrets, message, &output)
+		ok, peak, err := runContainer(ctx, job.Namespace, container, secrets, mounts, message, &output)
 		if err != nil {
 			return Run{}, fmt.Errorf("container %s: %w", container.Name, err)
 		}
@@ -65,10 +69,48 @@ func RunJob(ctx context.Context, job batchv1.CronJob, secrets client.Client) (Ru
 	return run, err
 }
 
+// mountSecrets writes the pod's volumes of Secrets into folders of a folder, and
+// returns them by the volumes' names.
+func mountSecrets(ctx context.Context, namespace string, pod corev1.PodSpec, secrets client.Client, dir string,
+) (map[string]string, error) {
+	folders := map[string]string{}
+	for _, volume := range pod.Volumes {
+		if volume.Secret == nil {
+			continue
+		}
+		folder := filepath.Join(dir, "volume-"+volume.Name)
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			return nil, err
+		}
+		for _, item := range volume.Secret.Items {
+			value, err := secretValue(ctx, namespace, volume.Secret.SecretName, item.Key, secrets)
+			if err != nil {
+				return nil, fmt.Errorf("volume %s: %w", volume.Name, err)
+			}
+			if err := os.WriteFile(filepath.Join(folder, item.Path), []byte(value), 0o600); err != nil {
+				return nil, err
+			}
+		}
+		folders[volume.Name] = folder
+	}
+	return folders, nil
+}
+
+// inMounts replaces the paths of mounts in a value: several jobs run at a time, and
+// their processes share the lab's root.
+func inMounts(value string, container corev1.Container, mounts map[string]string) string {
+	for _, mount := range container.VolumeMounts {
+		if folder, known := mounts[mount.Name]; known {
+			value = strings.ReplaceAll(value, mount.MountPath, folder)
+		}
+	}
+	return value
+}
+
 // runContainer tells whether the command ended well, and the memory of the
 // largest process.
-func runContainer(ctx context.Context, namespace string, container corev1.Container, secrets client.Client, message string,
-	output *bytes.Buffer,
+func runContainer(ctx context.Context, namespace string, container corev1.Container, secrets client.Client,
+	mounts map[string]string, message string, output *bytes.Buffer,
 ) (ok bool, peak int64, err error) {
 	path := imagePath(container)
 	environment := []string{"PATH=" + path, "HOME=/", "TMPDIR=" + filepath.Dir(message), "TERMINATION_LOG=" + message}
@@ -77,7 +119,7 @@ func runContainer(ctx context.Context, namespace string, container corev1.Contai
 		if err != nil {
 			return false, 0, err
 		}
-		environment = append(environment, variable.Name+"="+value)
+		environment = append(environment, variable.Name+"="+inMounts(value, container, mounts))
 	}
 	program, err := lookUp(container.Command[0], path)
 	if err != nil {
@@ -147,14 +189,21 @@ func variableValue(ctx context.Context, namespace string, variable corev1.EnvVar
 	if reference == nil {
 		return "", fmt.Errorf("%s has a source that is not a Secret", variable.Name)
 	}
-	var secret corev1.Secret
-	key := client.ObjectKey{Namespace: namespace, Name: reference.Name}
-	if err := secrets.Get(ctx, key, &secret); err != nil {
-		return "", fmt.Errorf("secret of %s: %w", variable.Name, err)
+	value, err := secretValue(ctx, namespace, reference.Name, reference.Key, secrets)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", variable.Name, err)
 	}
-	value, found := secret.Data[reference.Key]
+	return value, nil
+}
+
+func secretValue(ctx context.Context, namespace, name, key string, secrets client.Client) (string, error) {
+	var secret corev1.Secret
+	if err := secrets.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret); err != nil {
+		return "", err
+	}
+	value, found := secret.Data[key]
 	if !found {
-		return "", fmt.Errorf("secret %s has no %s", reference.Name, reference.Key)
+		return "", fmt.Errorf("secret %s has no %s", name, key)
 	}
 	return string(value), nil
 }

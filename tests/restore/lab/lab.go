@@ -1,6 +1,6 @@
 // Package lab is where databases are backed up, mirrored, lost and restored:
-// PostgreSQL and barman's cloud tools of a Debian release, S3 servers built from
-// MinIO's module and rclone built from its own, all on loopback.
+// PostgreSQL and barman's cloud tools of a Debian release, S3 servers and rclone
+// built from their modules, all on loopback.
 //
 // It does what CloudNativePG and the Barman Cloud plugin do around those
 // programs, with the library that the plugin's sidecar uses, and runs the
@@ -8,6 +8,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,7 +112,8 @@ func logToFile() error {
 
 // NewStore starts an S3 server of the lab.
 func NewStore(ctx context.Context, dir, bucket string, options s3server.Options) (*s3server.Store, error) {
-	options.Program = filepath.Join(Directory(), "bin", "minio")
+	options.Kind = cmp.Or(options.Kind, s3server.MinIO)
+	options.Program = serverProgram(Directory(), options.Kind)
 	return s3server.New(ctx, dir, bucket, options)
 }
 
@@ -131,7 +133,7 @@ func outside(ctx context.Context, progress io.Writer) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	minio, err := tools.Minio().Build(ctx, progress)
+	servers, err := buildServers(ctx, progress)
 	if err != nil {
 		return 0, err
 	}
@@ -144,7 +146,7 @@ func outside(ctx context.Context, progress io.Writer) (int, error) {
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := furnish(dir, root, minio, rclone); err != nil {
+	if err := furnish(dir, root, servers, rclone); err != nil {
 		return 0, err
 	}
 	if err := bring(ctx, dir); err != nil {
@@ -171,13 +173,37 @@ func outside(ctx context.Context, progress io.Writer) (int, error) {
 	return 0, nil
 }
 
+// buildServers builds MinIO and the NAS's server, if that is another.
+func buildServers(ctx context.Context, progress io.Writer) (map[s3server.Kind]string, error) {
+	nas, err := s3server.NAS()
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[s3server.Kind]tools.Tool{s3server.MinIO: tools.Minio()}
+	if nas == s3server.VersityGW {
+		wanted[nas] = tools.VersityGW()
+	}
+	programs := map[s3server.Kind]string{}
+	for kind, tool := range wanted {
+		if programs[kind], err = tool.Build(ctx, progress); err != nil {
+			return nil, err
+		}
+	}
+	return programs, nil
+}
+
+// serverProgram is where a server's program is in the lab's directory.
+func serverProgram(dir string, kind s3server.Kind) string {
+	return filepath.Join(dir, "bin", string(kind))
+}
+
 func labProgram(dir string) string  { return filepath.Join(dir, "bin", "lab") }
 func toolsFolder(dir string) string { return filepath.Join(dir, "copy-image") }
 
 // furnish puts into the directory what the user postgres is to run: this
-// program, MinIO, and the programs of the mirror's copy image, which are
+// program, the S3 servers, and the programs of the mirror's copy image, which are
 // BusyBox and rclone and nothing else.
-func furnish(dir, root, minio, rclone string) error {
+func furnish(dir, root string, servers map[s3server.Kind]string, rclone string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -190,8 +216,10 @@ func furnish(dir, root, minio, rclone string) error {
 	if err := copyProgram(self, labProgram(dir)); err != nil {
 		return err
 	}
-	if err := copyProgram(minio, filepath.Join(dir, "bin", "minio")); err != nil {
-		return err
+	for kind, program := range servers {
+		if err := copyProgram(program, serverProgram(dir, kind)); err != nil {
+			return err
+		}
 	}
 	list := exec.Command(busybox, "--list") //nolint:noctx // returns at once
 	list.Dir, list.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: root}

@@ -92,12 +92,33 @@ func (s *Sidecar) environment(ctx context.Context, folder *Folder) ([]string, er
 	for _, variable := range folder.Store.Spec.InstanceSidecarConfiguration.Env {
 		environment = append(environment, variable.Name+"="+variable.Value)
 	}
-	environment, err := credentials.EnvSetCloudCredentialsAndCertificates(ctx, s.secrets,
-		folder.Store.Namespace, &folder.Store.Spec.Configuration, environment, "")
+	authority, err := s.authority(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	environment, err = credentials.EnvSetCloudCredentialsAndCertificates(ctx, s.secrets,
+		folder.Store.Namespace, &folder.Store.Spec.Configuration, environment, authority)
 	if err != nil {
 		return nil, fmt.Errorf("credentials of %s: %w", folder.Store.Name, err)
 	}
 	return environment, nil
+}
+
+// authority is a file with the certificate of the store's authority, which the
+// plugin has mounted: common.BuildCertificateFilePath.
+func (s *Sidecar) authority(ctx context.Context, folder *Folder) (string, error) {
+	selected := folder.Store.Spec.Configuration.EndpointCA
+	if selected == nil {
+		return "", nil
+	}
+	certificate, err := secretValue(ctx, folder.Store.Namespace, selected.Name, selected.Key, s.secrets)
+	if err != nil {
+		return "", fmt.Errorf("certificate of %s: %w", folder.Store.Name, err)
+	}
+	name := filepath.Join(s.instance.dir, folder.Store.Name+".crt")
+	// Others may be reading it.
+	_, err = fileutils.WriteFileAtomic(name, []byte(certificate), 0o600)
+	return name, err
 }
 
 func (s *Sidecar) spool() string { return filepath.Join(s.instance.dir, "spool") }
