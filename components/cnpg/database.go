@@ -57,6 +57,9 @@ type DatabaseArgs struct {
 	Mirror Mirror `json:"mirror,omitempty"`
 	// Drill has each copy restored by itself, on a schedule.
 	Drill DrillOptions `json:"drill,omitempty"`
+	// Monitoring hands the database to Prometheus, with alerts. Default: it does
+	// not.
+	Monitoring Monitoring `json:"monitoring,omitempty"`
 	// Recovery restores the database when its Cluster is created. Default: it
 	// begins empty, or as Spec says.
 	Recovery *Recovery `json:"recovery,omitempty"`
@@ -106,6 +109,7 @@ func (a DatabaseArgs) withDefaults(name string, storage StorageArgs) DatabaseArg
 	a.Backup = a.Backup.withDefaults(storage.PluginVersion)
 	a.Mirror = a.Mirror.withDefaults(a.Archive, storage)
 	a.Drill = a.Drill.withDefaults(a.names(name), a.Spec)
+	a.Monitoring = a.Monitoring.withDefaults()
 	if a.Protect == nil {
 		a.Protect = new(true)
 	}
@@ -158,6 +162,7 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 	problems = append(problems, a.Backup.validate(at, storage)...)
 	problems = append(problems, a.Mirror.validate(at.Child("mirror"))...)
 	problems = append(problems, a.Drill.validate(at.Child("drill"), a.Spec)...)
+	problems = append(problems, a.Monitoring.Validate(at.Child("monitoring"))...)
 	if storage != nil {
 		full := a.Backup.withDefaults(storage.withDefaults().PluginVersion)
 		problems = append(problems, checkPruneImage(at.Child("mirror", "pruneImage"), a.Mirror.PruneImage, full)...)
@@ -170,7 +175,7 @@ func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArg
 func (a *DatabaseArgs) warnings() []string {
 	spec := field.NewPath("spec")
 	return slices.Concat(warnImage(spec, &a.Spec), warnReplica(spec, a.Spec.ReplicaCluster),
-		a.Backup.withDefaults("").warnRetention())
+		a.Backup.withDefaults("").warnRetention(), a.warnMonitoring())
 }
 
 // storageArgs are those of the storage that is used, and what is wrong with the
@@ -294,6 +299,9 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 		return nil, err
 	}
 	if err := database.newMirror(ctx, p, postgres); err != nil {
+		return nil, err
+	}
+	if err := database.newMonitoring(ctx, p, postgres); err != nil {
 		return nil, err
 	}
 

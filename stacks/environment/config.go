@@ -20,6 +20,8 @@ type Config struct {
 	cnpg.StorageArgs
 	// Drill is the key drill: what each database's own has not got.
 	Drill cnpg.DrillOptions `json:"drill,omitempty"`
+	// Monitoring is the key monitoring: what each database's own has not got.
+	Monitoring cnpg.Monitoring `json:"monitoring,omitempty"`
 	// Databases is the key databases.
 	Databases []Database `json:"databases"`
 }
@@ -77,6 +79,7 @@ func parse(value string) any {
 // decode takes values that fit.
 func (c *Config) decode(fits map[string]any) error {
 	handDown(fits, "drill")
+	handDown(fits, "monitoring")
 	encoded, err := json.Marshal(fits)
 	if err != nil {
 		return err
@@ -132,6 +135,7 @@ func describe(problems field.ErrorList, written map[string]any) []string {
 
 func (c *Config) validate() field.ErrorList {
 	problems := append(c.StorageArgs.Validate(nil), c.Drill.Validate(field.NewPath("drill"))...)
+	problems = append(problems, c.Monitoring.Validate(field.NewPath("monitoring"))...)
 	databases := field.NewPath("databases")
 	if len(c.Databases) == 0 {
 		problems = append(problems, field.Required(databases, "at least one database"))

@@ -569,3 +569,26 @@ func TestAGoodEnvironmentDeploys(t *testing.T) {
 		assert.Contains(t, mocks.Names(), "kubernetes:external-secrets.io/v1:ExternalSecret auth-b2-cnpg-credentials")
 	}
 }
+
+func TestMonitoringOfAnEnvironmentAndOfADatabase(t *testing.T) {
+	t.Parallel()
+	monitored := func(changes map[string]any) []string {
+		mocks, err := deploy(t, false, with(t, changes))
+		require.NoError(t, err)
+		var names []string
+		for _, one := range mocks.Resources() {
+			if strings.HasPrefix(one.TypeToken, "kubernetes:monitoring.coreos.com/v1:") {
+				labels := one.Inputs["metadata"].ObjectValue()["labels"].ObjectValue()
+				names = append(names, one.Name+" "+labels["release"].StringValue())
+			}
+		}
+		return names
+	}
+	all := map[string]any{"enabled": true, "labels": map[string]any{"release": "prometheus"}}
+	assert.Empty(t, monitored(nil))
+	assert.Equal(t, []string{"authentik-pods prometheus", "authentik-alerts prometheus"}, monitored(map[string]any{"monitoring": all}))
+	assert.Empty(t, monitored(map[string]any{"monitoring": all, "databases.0.monitoring": map[string]any{"enabled": false}}))
+
+	_, err := deploy(t, true, with(t, map[string]any{"monitoring.alertLabels": map[string]any{"severity": "page"}}))
+	assert.ErrorContains(t, err, "monitoring.alertLabels[severity]: say other words for it with severities")
+}

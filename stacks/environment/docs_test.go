@@ -110,7 +110,7 @@ func flat(text string) string { return strings.Join(strings.Fields(text), " ") }
 func TestEveryConfigurationKeyIsInTheDocs(t *testing.T) {
 	t.Parallel()
 	sections := map[string]any{
-		"## `b2`\n": cnpg.B2Args{}, "## `minio`\n": cnpg.MinIOArgs{}, "## `bitwarden`\n": cnpg.BitwardenArgs{},
+		"## `monitoring`\n": cnpg.Monitoring{}, "## `b2`\n": cnpg.B2Args{}, "## `minio`\n": cnpg.MinIOArgs{}, "## `bitwarden`\n": cnpg.BitwardenArgs{},
 		"## `databases`": Database{}, "## `b2` and `minio` of a database": cnpg.StoreOptions{},
 		"## `mirror` of a database": cnpg.Mirror{}, "## `recovery` of a database": cnpg.Recovery{},
 		"## `drill`, of the environment": cnpg.DrillOptions{},

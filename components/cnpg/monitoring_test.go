@@ -1,0 +1,149 @@
+package cnpg
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// monitored is a database with monitoring.
+func monitored() *DatabaseArgs {
+	args := databaseArgs()
+	args.Monitoring = Monitoring{
+		Enabled: new(true), Labels: map[string]string{"release": "prometheus"}, AlertLabels: map[string]string{"team": "home"},
+	}
+	return args
+}
+
+// registeredAs decodes what is registered as the operator's own type.
+func registeredAs[T any](t *testing.T, mocks *recorder, name string) (object T) {
+	t.Helper()
+	registered := mocks.only(t, name)
+	assertParent(t, registered, "Database")
+	assert.Contains(t, dependencies(registered), "authentik-cluster", "what is scraped is named after the life of the Cluster")
+	content, err := json.Marshal(registered.Inputs.Mappable())
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(content, &object))
+	return object
+}
+
+func TestMonitoringIsOffUnlessAskedFor(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		for _, name := range deploy(t, dryRun, databaseArgs(), nil).names() {
+			assert.NotContains(t, name, "monitoring.coreos.com")
+		}
+	})
+}
+
+func TestMonitoringHandsThePodsToPrometheus(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		args := monitored()
+		args.Generation = 2
+		monitor := registeredAs[monitoringv1.PodMonitor](t, deploy(t, dryRun, args, nil), "authentik-pods")
+		assert.Equal(t, "auth/authentik-postgresql-monitoring", monitor.Namespace+"/"+monitor.Name)
+		assert.Equal(t, "prometheus", monitor.Labels["release"])
+		assert.Equal(t, map[string]string{"cnpg.io/cluster": "authentik-postgresql", "cnpg.io/podRole": "instance"},
+			monitor.Spec.Selector.MatchLabels, "no Poolers")
+		require.Len(t, monitor.Spec.PodMetricsEndpoints, 1)
+		endpoint := monitor.Spec.PodMetricsEndpoints[0]
+		assert.Equal(t, "metrics", *endpoint.Port)
+		assert.Nil(t, endpoint.Scheme)
+		labels := map[string]string{}
+		for _, one := range endpoint.RelabelConfigs {
+			labels[one.TargetLabel] = *one.Replacement
+		}
+		assert.Equal(t, map[string]string{
+			"cnpg_cluster": "authentik-postgresql", "cnpg_server": "authentik-postgresql-2", "cnpg_retention": "30d",
+		}, labels)
+	})
+}
+
+func TestMonitoringWithTLS(t *testing.T) {
+	t.Parallel()
+	args := monitored()
+	args.Spec.Monitoring = &cnpgv1.MonitoringConfiguration{TLSConfig: &cnpgv1.ClusterMonitoringTLSConfiguration{Enabled: true}}
+	endpoint := func() monitoringv1.PodMetricsEndpoint {
+		return registeredAs[monitoringv1.PodMonitor](t, deploy(t, false, args, nil), "authentik-pods").Spec.PodMetricsEndpoints[0]
+	}
+	assert.EqualValues(t, "https", *endpoint().Scheme)
+	assert.Equal(t, "authentik-postgresql-rw", *endpoint().TLSConfig.ServerName)
+	assert.Equal(t, "authentik-postgresql-ca", endpoint().TLSConfig.CA.Secret.Name)
+	args.Spec.Certificates = &cnpgv1.CertificatesConfiguration{ServerCASecret: "own"}
+	assert.Equal(t, "own", endpoint().TLSConfig.CA.Secret.Name)
+}
+
+func TestAlertsAreRoutedByTheirLabels(t *testing.T) {
+	t.Parallel()
+	inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+		args := monitored()
+		args.Monitoring.Severities = Severities{Critical: "page"}
+		rule := registeredAs[monitoringv1.PrometheusRule](t, deploy(t, dryRun, args, nil), "authentik-alerts")
+		assert.Equal(t, "auth/authentik-postgresql-monitoring", rule.Namespace+"/"+rule.Name)
+		assert.Equal(t, "prometheus", rule.Labels["release"])
+		require.Len(t, rule.Spec.Groups, 1)
+		severities := map[string]int{}
+		for _, one := range rule.Spec.Groups[0].Rules {
+			severities[one.Labels["severity"]]++
+			assert.Equal(t, []string{"home", "auth"}, []string{one.Labels["team"], one.Labels["namespace"]}, one.Alert)
+			assert.Regexp(t, `^CB\d\d$`, one.Labels["code"], one.Alert)
+		}
+		assert.Len(t, severities, 2)
+		assert.Positive(t, severities["page"])
+		assert.Positive(t, severities["warning"])
+	})
+}
+
+func TestBadMonitoringIsRefused(t *testing.T) {
+	t.Parallel()
+	for label, want := range map[string]string{
+		"team": "", "severity": "say other words for it with severities", "namespace": "it is set for you",
+		"code": "it is set for you", "my-team": "expected letters, digits and underscores", "__name": "expected letters",
+	} {
+		problems := Monitoring{AlertLabels: map[string]string{label: "x"}}.Validate(field.NewPath("monitoring"))
+		if want == "" {
+			assert.Empty(t, problems)
+			continue
+		}
+		require.Len(t, problems, 1, label)
+		assert.ErrorContains(t, problems[0], "monitoring.alertLabels["+label+"]")
+		assert.ErrorContains(t, problems[0], want)
+	}
+	problems := Monitoring{Labels: map[string]string{"release": "no blanks"}}.Validate(field.NewPath("monitoring"))
+	require.Len(t, problems, 1)
+	assert.ErrorContains(t, problems[0], "monitoring.labels[release]")
+}
+
+func TestPodsAreNotScrapedTwice(t *testing.T) {
+	t.Parallel()
+	args := monitored()
+	args.Spec.Monitoring = &cnpgv1.MonitoringConfiguration{EnablePodMonitor: true} //nolint:staticcheck // it is what is warned about
+	assert.Contains(t, args.warnings()[0], "enablePodMonitor")
+	args.Monitoring.Enabled = nil
+	assert.Empty(t, args.warnings())
+}
+
+func TestStaleIsWhenOneWasMissed(t *testing.T) {
+	t.Parallel()
+	for schedule, want := range map[string]time.Duration{
+		"0 0 * * * *": 3 * time.Hour, "0 0 2 * * *": 49 * time.Hour, "0 0 2 * * 0": 8*day + time.Hour, "0 0 2 1 * *": 32*day + time.Hour,
+	} {
+		args := databaseArgs()
+		args.Schedule = schedule
+		p := args.plan("authentik", *storageArgs())
+		bounds := boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror)
+		assert.Equal(t, want, p.staleAge(bounds), schedule)
+		assert.LessOrEqual(t, p.staleAge(bounds), bounds.backupAge, "before the mirror's job fails for it")
+	}
+	args := databaseArgs()
+	args.Mirror.MaxBackupAge = "400h"
+	p := args.plan("authentik", *storageArgs())
+	assert.Equal(t, 400*time.Hour, p.staleAge(boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror)), "unless it was said")
+}
