@@ -13,7 +13,7 @@ NAS ?= minio
 # installed Pulumi with the real plugins.
 SANDBOX = go -C sandbox build -o ../.sandbox/start ./cmd/start && cd sandbox && ../.sandbox/start
 # The modules of this repository.
-MODULES = . doctor sandbox tests tools tools/b2sdk examples/outside
+MODULES = . doctor sandbox tests tools tools/b2sdk tools/dashboard examples/outside
 
 # A misspelt variable would quietly mean the local environment.
 UNKNOWN = $(filter-out STACK=% PLUGINS=% TOOLS=% NAS=%,$(MAKEOVERRIDES))
@@ -92,13 +92,13 @@ check: ## Check formatting, vet, lint, tidiness and generated code
 	@for module in $(MODULES); do echo "go vet in $$module"; (cd $$module && go vet -tags acceptance,e2e,restore ./...) || exit 1; done
 	@go -C tests run ./cmd/lint $(addprefix ../,$(MODULES))
 	@for module in $(MODULES); do echo "go mod tidy in $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
-	@echo "generated code"; go -C tools/b2sdk run . -check
+	@echo "generated files"; go -C tools/b2sdk run . -check && go -C tools/dashboard run . -check
 
 fmt: ## Format all Go code as check wants it
 	@go -C tests run ./cmd/lint -fmt $(addprefix ../,$(MODULES))
 
-generate: ## Generate the B2 SDK again from components/b2/schema.json
-	go generate ./components/b2/doc.go
+generate: ## Generate the B2 SDK and the dashboard again
+	go generate ./components/b2/doc.go ./components/cnpg/dashboard.go
 
 clean: ## Delete the sandbox; what is built for it stays
 	rm -rf .sandbox/*/

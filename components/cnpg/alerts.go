@@ -36,13 +36,15 @@ type alert struct {
 const day = 24 * time.Hour
 
 // prometheusRuleSpec has the alerts of a database, in one group: a later one sees
-// which of the earlier ones fire.
+// which of the earlier ones fire. Another one is for the dashboard.
 func (p *plan) prometheusRuleSpec() monitoringv1.PrometheusRuleSpec {
 	group := monitoringv1.RuleGroup{Name: "cnpg-backup." + p.database}
 	for _, one := range p.alerts() {
 		group.Rules = append(group.Rules, p.rule(one))
 	}
-	return monitoringv1.PrometheusRuleSpec{Groups: []monitoringv1.RuleGroup{group}}
+	return monitoringv1.PrometheusRuleSpec{Groups: []monitoringv1.RuleGroup{group, {
+		Name: group.Name + ".dashboard", Rules: p.records(),
+	}}}
 }
 
 func (p *plan) rule(a alert) monitoringv1.Rule {
@@ -271,7 +273,7 @@ func (p *plan) walAlerts() []alert {
 		summary:     fmt.Sprintf("WAL of %s waits, and none has been archived to %s for more than half an hour.", p.said(), place(archive)),
 		description: "No attempt has failed, so one of them hangs: the store, or the way to it, is slow or does not answer." + lasts + p.lookAtSidecar(),
 	}, alert{
-		name: archivingUnseen, code: "CB92", hold: 30 * time.Minute,
+		name: archivingUnseen, code: "CB92", copy: archive, hold: 30 * time.Minute,
 		expr:    fmt.Sprintf("absent(%s)\nunless on() absent(%s)", p.of("cnpg_pg_stat_archiver_last_archived_time"), p.of("cnpg_collector_up")),
 		summary: fmt.Sprintf("Nothing tells whether WAL of %s is archived.", p.said()),
 		description: "There is no primary, or the operator's default queries are switched off: " +

@@ -147,7 +147,7 @@ func explains(code Code) []Code {
 	switch code {
 	case StoreUnreachable, StoreUntrusted, StoreDenied, StoreRegion, StoreNoBucket, StoreCapped, StoreOther, SecretMissing,
 		ChecksumRefused, NoKMS, PluginMissing, PluginCertificate, NotEmpty, VolumeFull, NoCluster:
-		return []Code{NotArchived, WALOld, NotProved, BackupFailed, NoBackup, BackupOld, NotPruned, MirrorFails, MirrorBehind, MirrorNotProved, RestoredOld}
+		return []Code{NotArchived, WALOld, NotProved, BackupFailed, NoBackup, BackupOld, NotPruned, MirrorFails, MirrorBehind, MirrorNotProved}
 	case SecretStoreBad:
 		return []Code{SecretNotSynced}
 	case CertificateOld:
@@ -155,17 +155,15 @@ func explains(code Code) []Code {
 	case NothingToRecover, RecoveryStoreGone, TargetTooLate, DownloadBroken:
 		return []Code{NotArchived, WALOld, NotProved, NoBackup, BackupOld}
 	case NotArchived:
-		return []Code{WALOld, NotProved, BackupFailed, NoBackup, BackupOld, RestoredOld}
+		return []Code{WALOld, NotProved, BackupFailed, NoBackup, BackupOld}
 	case WALOld:
-		return []Code{NotProved, RestoredOld}
-	case NoBackup, BackupIncomplete, Hole, FailedCounts:
-		return []Code{NotStarting, RestoredOld, DrillFails}
+		return []Code{NotProved}
 	case SidecarMemory, PluginOld, BackupStuck, WrongMethod, FiveFields, Suspended:
 		return []Code{BackupFailed, NoBackup, BackupOld}
 	case BackupFailed:
 		return []Code{NoBackup, BackupOld}
 	case MirrorFails, MirrorIdle, MirrorBehind:
-		return []Code{MirrorBehind, MirrorNotProved, NoBackup, BackupIncomplete, Hole, RestoredOld}
+		return []Code{MirrorBehind, MirrorNotProved, NoBackup, BackupIncomplete, Hole}
 	default:
 		return nil
 	}

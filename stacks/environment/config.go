@@ -1,6 +1,7 @@
 package environment
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -22,6 +23,8 @@ type Config struct {
 	Drill cnpg.DrillOptions `json:"drill,omitempty"`
 	// Monitoring is the key monitoring: what each database's own has not got.
 	Monitoring cnpg.Monitoring `json:"monitoring,omitempty"`
+	// Dashboard is the key dashboard: where it is put, if a database has monitoring.
+	Dashboard cnpg.DashboardArgs `json:"dashboard,omitempty"`
 	// Databases is the key databases.
 	Databases []Database `json:"databases"`
 }
@@ -133,9 +136,27 @@ func describe(problems field.ErrorList, written map[string]any) []string {
 	return lines
 }
 
+// dashboard is where the dashboard is put, nil for nowhere.
+func (c *Config) dashboard() *cnpg.DashboardArgs {
+	if c.Dashboard.Disabled {
+		return nil
+	}
+	args := c.Dashboard
+	for i := range c.Databases {
+		if enabled := c.Databases[i].Monitoring.Enabled; enabled != nil && *enabled {
+			args.Namespace = cmp.Or(args.Namespace, c.Databases[i].Namespace)
+			return &args
+		}
+	}
+	return nil
+}
+
 func (c *Config) validate() field.ErrorList {
 	problems := append(c.StorageArgs.Validate(nil), c.Drill.Validate(field.NewPath("drill"))...)
 	problems = append(problems, c.Monitoring.Validate(field.NewPath("monitoring"))...)
+	if dashboard := c.dashboard(); dashboard != nil {
+		problems = append(problems, dashboard.Validate(field.NewPath("dashboard"))...)
+	}
 	databases := field.NewPath("databases")
 	if len(c.Databases) == 0 {
 		problems = append(problems, field.Required(databases, "at least one database"))

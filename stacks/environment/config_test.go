@@ -592,3 +592,27 @@ func TestMonitoringOfAnEnvironmentAndOfADatabase(t *testing.T) {
 	_, err := deploy(t, true, with(t, map[string]any{"monitoring.alertLabels": map[string]any{"severity": "page"}}))
 	assert.ErrorContains(t, err, "monitoring.alertLabels[severity]: say other words for it with severities")
 }
+
+func TestThereIsOneDashboardOnceADatabaseHasMonitoring(t *testing.T) {
+	t.Parallel()
+	namespaces := func(changes map[string]any) []string {
+		mocks, err := deploy(t, false, with(t, changes))
+		require.NoError(t, err)
+		var found []string
+		for _, one := range mocks.Resources() {
+			if one.TypeToken == "kubernetes:core/v1:ConfigMap" && one.Name == "dashboard" {
+				found = append(found, one.Inputs["metadata"].ObjectValue()["namespace"].StringValue())
+			}
+		}
+		return found
+	}
+	on := map[string]any{"enabled": true}
+	assert.Empty(t, namespaces(nil))
+	assert.Equal(t, []string{"auth"}, namespaces(map[string]any{"monitoring": on}))
+	assert.Equal(t, []string{"auth"}, namespaces(map[string]any{"databases.0.monitoring": on}))
+	assert.Equal(t, []string{"grafana"}, namespaces(map[string]any{"monitoring": on, "dashboard": map[string]any{"namespace": "grafana"}}))
+	assert.Empty(t, namespaces(map[string]any{"monitoring": on, "dashboard": map[string]any{"disabled": true}}))
+
+	_, err := deploy(t, true, with(t, map[string]any{"monitoring": on, "dashboard.namespace": "Grafana"}))
+	assert.ErrorContains(t, err, "dashboard.namespace")
+}

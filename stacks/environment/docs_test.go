@@ -113,7 +113,7 @@ func TestEveryConfigurationKeyIsInTheDocs(t *testing.T) {
 		"## `monitoring`\n": cnpg.Monitoring{}, "## `b2`\n": cnpg.B2Args{}, "## `minio`\n": cnpg.MinIOArgs{}, "## `bitwarden`\n": cnpg.BitwardenArgs{},
 		"## `databases`": Database{}, "## `b2` and `minio` of a database": cnpg.StoreOptions{},
 		"## `mirror` of a database": cnpg.Mirror{}, "## `recovery` of a database": cnpg.Recovery{},
-		"## `drill`, of the environment": cnpg.DrillOptions{},
+		"## `drill`, of the environment": cnpg.DrillOptions{}, "## `dashboard`\n": cnpg.DashboardArgs{},
 	}
 	text := documents(t)["docs/configuration.md"]
 	for title, args := range sections {

@@ -84,6 +84,11 @@ func register(ctx *pulumi.Context, config *Config) error {
 		name := config.Databases[i].Name
 		databases[name], costs[name] = outputs(database), args.Cost(name, &config.StorageArgs)
 	}
+	if dashboard := config.dashboard(); dashboard != nil {
+		if _, err := cnpg.NewDashboard(ctx, "dashboard", dashboard); err != nil {
+			return err
+		}
+	}
 	cost, err := costOutput(costs)
 	if err != nil {
 		return err

@@ -1,0 +1,96 @@
+package cnpg
+
+import (
+	_ "embed" // for the dashboard
+	"fmt"
+
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// dashboard is the dashboard as Grafana reads it. The libraries that it is made
+// with are not compiled here.
+//
+//go:generate go -C ../../tools/dashboard run .
+//go:embed dashboard.json
+var dashboard string
+
+// DashboardArgs says where the dashboard is put. The JSON names are those of
+// stack configuration.
+type DashboardArgs struct {
+	// Disabled leaves the dashboard out. Default false.
+	Disabled bool `json:"disabled,omitempty"`
+	// Namespace is where its ConfigMap is made, which is one that the sidecar of
+	// Grafana reads. It has to exist. Required; in stack configuration it defaults
+	// to that of the first database with monitoring.
+	Namespace string `json:"namespace,omitempty"`
+	// Labels are those by which the sidecar finds it. Default grafana_dashboard: "1",
+	// which is that of Grafana's chart and of kube-prometheus-stack.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations are more of the ConfigMap's, for instance grafana_folder. Default:
+	// none.
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+func (a DashboardArgs) withDefaults() DashboardArgs {
+	if a.Labels == nil {
+		a.Labels = map[string]string{"grafana_dashboard": "1"}
+	}
+	return a
+}
+
+// Validate returns every problem. At is what the fields are reported below.
+func (a *DashboardArgs) Validate(at *field.Path) field.ErrorList {
+	const meaning = "the namespace for the dashboard's ConfigMap"
+	if a == nil {
+		return field.ErrorList{field.Required(at.Child("namespace"), meaning)}
+	}
+	problems := checkLabel(at.Child("namespace"), a.Namespace, meaning)
+	problems = append(problems, checkLabels(at.Child("labels"), a.Labels)...)
+	return append(problems, checkAnnotations(at.Child("annotations"), a.Annotations)...)
+}
+
+// Dashboard is a dashboard for Grafana, in a ConfigMap that its sidecar finds. It
+// shows all databases with monitoring that one Prometheus watches, so that one is
+// enough for all of them.
+type Dashboard struct {
+	pulumi.ResourceState
+
+	// ConfigMap is the name of the ConfigMap.
+	ConfigMap pulumi.StringOutput `pulumi:"configMap"`
+}
+
+// dashboardName is the name of the ConfigMap, and of the file in it, which the
+// sidecars of a Grafana put into one folder.
+const dashboardName = "cnpg-backup-dashboard"
+
+// NewDashboard makes the ConfigMap. Where there is stack configuration, it is made
+// as soon as a database has monitoring.
+func NewDashboard(ctx *pulumi.Context, name string, args *DashboardArgs, opts ...pulumi.ResourceOption) (*Dashboard, error) {
+	if err := refuse(fmt.Sprintf("dashboard %q", name), args.Validate(nil)); err != nil {
+		return nil, err
+	}
+	full := args.withDefaults()
+
+	made := &Dashboard{}
+	err := ctx.RegisterComponentResourceV2("cnpg-backup:index:Dashboard", name, pulumi.Map{
+		"namespace": pulumi.String(full.Namespace),
+	}, made, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("dashboard %q: %w", name, err)
+	}
+
+	configMap, err := registerObject(ctx, name, object{
+		apiVersion: "v1", kind: "ConfigMap", namespace: full.Namespace, name: dashboardName,
+		component: "dashboard", partOf: "cnpg-backup",
+		labels: pulumi.ToStringMap(full.Labels), annotations: pulumi.ToStringMap(full.Annotations),
+		fields: kubernetes.UntypedArgs{"data": pulumi.StringMap{dashboardName + ".json": pulumi.String(dashboard)}},
+	}, pulumi.Parent(made))
+	if err != nil {
+		return nil, err
+	}
+
+	made.ConfigMap = outputOf(configMap, dashboardName)
+	return made, registerOutputs(ctx, made)
+}
