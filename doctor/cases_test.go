@@ -429,6 +429,11 @@ func cases() []struct {
 			s.archivingFails(exitStatus(4), "An error occurred (InvalidArgument) when calling the PutObject operation: "+
 				"Unsupported header 'x-amz-sdk-checksum-algorithm' received for this API call.")
 		}},
+		{"P02 checksum headers, and the pod is older than the variables", "CB07 ", func(s *scene) {
+			s.archivingFails(exitStatus(4), "An error occurred (InvalidArgument) when calling the PutObject operation: "+
+				"Unsupported header 'x-amz-sdk-checksum-algorithm' received for this API call.")
+			s.pod.Spec.InitContainers[0].Env = nil
+		}},
 		{"P03 a wrong key", "CB03 ", func(s *scene) {
 			s.archivingFails(exitStatus(4), "An error occurred (403) when calling the HeadBucket operation: Forbidden")
 			s.archiveErr = refused(http.StatusForbidden, "InvalidAccessKeyId", "The key 'f3a9' is not valid")
@@ -497,6 +502,11 @@ func cases() []struct {
 		}},
 		{"P10 a backup that does not end", "CB41 ", func(s *scene) {
 			s.backups = append(s.backups, s.backup("authentik-postgresql-2-backup-20261115020000", cnpgv1.BackupPhaseRunning, 9*day, ""))
+		}},
+		{"P10 a backup that has waited for long and has just begun", " ", func(s *scene) {
+			waited := s.backup("authentik-postgresql-2-backup-20261115020000", cnpgv1.BackupPhaseStarted, 9*day, "")
+			waited.Status.ReconciliationStartedAt = new(ago(time.Hour))
+			s.backups = append(s.backups, waited)
 		}},
 		{"P11 without the plugin", "CB42 ", func(s *scene) {
 			s.backups = append(s.backups, s.backup("by-hand", cnpgv1.BackupPhaseFailed, time.Hour, "cannot proceed with the backup as the cluster has no backup section"))

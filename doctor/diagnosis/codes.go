@@ -145,8 +145,10 @@ func entries() []entry {
 // left out beside it.
 func explains(code Code) []Code {
 	switch code {
+	case ChecksumRefused:
+		return append(explains(NoKMS), SidecarOutdated)
 	case StoreUnreachable, StoreUntrusted, StoreDenied, StoreRegion, StoreNoBucket, StoreCapped, StoreOther, SecretMissing,
-		ChecksumRefused, NoKMS, PluginMissing, PluginCertificate, NotEmpty, VolumeFull, NoCluster:
+		NoKMS, PluginMissing, PluginCertificate, NotEmpty, VolumeFull, NoCluster:
 		return []Code{NotArchived, WALOld, NotProved, BackupFailed, NoBackup, BackupOld, NotPruned, MirrorFails, MirrorBehind, MirrorNotProved}
 	case SecretStoreBad:
 		return []Code{SecretNotSynced}

@@ -470,6 +470,9 @@ func (s *Subject) backupFindings() []Finding {
 	for i := range s.Cluster.Backups {
 		backup := &s.Cluster.Backups[i]
 		since := backup.CreationTimestamp.Time
+		if began := backup.Status.ReconciliationStartedAt; began != nil {
+			since = began.Time // before, it may have waited for the pod
+		}
 		switch backup.Status.Phase {
 		case cnpgv1.BackupPhasePending, cnpgv1.BackupPhaseStarted, cnpgv1.BackupPhaseRunning, cnpgv1.BackupPhaseFinalizing:
 			if s.Now.Sub(since) > stuckAfter {
