@@ -459,6 +459,10 @@ func cases() []struct {
 			s.archivingFails("wal archive plugin is not available: barman-cloud.cloudnative-pg.io", "")
 			s.backups = append(s.backups, s.backup("b", cnpgv1.BackupPhaseFailed, time.Hour, "requested plugin is not available: barman-cloud.cloudnative-pg.io"))
 		}},
+		{"P07 a plugin that does not answer", "CB21 ", func(s *scene) {
+			s.cluster.Status.Phase = cnpgv1.PhaseFailurePlugin
+			s.cluster.Status.PhaseReason = "Error while discovering plugins: while getting plugin connection: context deadline exceeded"
+		}},
 		{"P08 an expired certificate", "CB22 ", func(s *scene) {
 			s.cluster.Status.Phase = cnpgv1.PhaseFailurePlugin
 			s.cluster.Status.PhaseReason = "rpc error: code = Unavailable desc = connection error: desc = \"transport: authentication handshake failed: " +

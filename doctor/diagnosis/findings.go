@@ -285,6 +285,9 @@ func (s *Subject) clusterFindings() []Finding {
 	if code, known := match(reason); known {
 		return []Finding{s.cause(code, seen, time.Time{})}
 	}
+	if phase == cnpgv1.PhaseFailurePlugin {
+		return []Finding{s.cause(PluginMissing, seen, time.Time{})}
+	}
 	return nil
 }
 
