@@ -140,6 +140,10 @@ func (s *Sandbox) Configure(ctx context.Context, config map[string]any) error {
 	return nil
 }
 
+// ProjectFolder is the folder of the copy of Pulumi.yaml and of the stack's
+// configuration, as it is for the next run.
+func (s *Sandbox) ProjectFolder() string { return s.project.folder }
+
 // Manifests is the folder with the Kubernetes objects.
 func (s *Sandbox) Manifests() string { return s.path("manifests") }
 

@@ -158,8 +158,10 @@ func (w *world) startMirror(t *testing.T, db entry) *batchv1.Job {
 	cron, err := jobs.CronJobs(db.namespace()).Get(t.Context(), db.cluster()+"-mirror", metav1.GetOptions{})
 	require.NoError(t, err)
 	job := &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: cron.Name + "-"},
-		Spec:       cron.Spec.JobTemplate.Spec,
+		ObjectMeta: metav1.ObjectMeta{GenerateName: cron.Name + "-", OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: "batch/v1", Kind: "CronJob", Name: cron.Name, UID: cron.UID, Controller: new(true),
+		}}},
+		Spec: cron.Spec.JobTemplate.Spec,
 	}
 	job, err = jobs.Jobs(db.namespace()).Create(t.Context(), job, metav1.CreateOptions{})
 	require.NoError(t, err)

@@ -56,6 +56,9 @@ func prepare(ctx context.Context, progress io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	if err := buildDoctor(ctx, filepath.Join(dir, "doctor")); err != nil {
+		return err
+	}
 	for _, folder := range []string{filepath.Join(project, "stacks"), drillProject} {
 		if err := program.Compile(ctx, progress, folder, filepath.Join(dir, "program")); err != nil {
 			return fmt.Errorf("prepare: %w", err)
