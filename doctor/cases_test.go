@@ -36,6 +36,7 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/cluster"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/diagnosis"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/report"
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/restoretime"
 )
 
 //nolint:gochecknoglobals // a flag
@@ -59,6 +60,7 @@ type scene struct {
 	job         *batchv1.CronJob
 	run         *batchv1.Job
 	runPod      *corev1.Pod
+	drill       *drill
 	external    map[string]any
 	secretStore map[string]any
 	certificate map[string]any
@@ -210,6 +212,62 @@ func (s *scene) recoverySays(text string) {
 	s.logs[s.recovery.Name] = fmt.Sprintf(`{"level":"error","ts":"2026-11-24T00:01:00Z","msg":%q}`, text) + "\n"
 }
 
+// drill is the drill of both copies, three days after its last runs.
+type drill struct {
+	// failed is the copy whose last run failed, and report what it said.
+	failed, report string
+	// kept is whether the run is still there.
+	kept                 bool
+	suspended            bool
+	lastSuccess, created time.Duration
+}
+
+// drilled switches the drills on.
+func (s *scene) drilled() *drill {
+	s.args.Drill.Enabled = new(true)
+	s.drill = &drill{kept: true, lastSuccess: 3 * day, created: 90 * day}
+	return s.drill
+}
+
+func (d *drill) cronJob(at string) *batchv1.CronJob {
+	job := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "authentik-drill-" + at, Namespace: "auth", CreationTimestamp: ago(d.created)}}
+	job.Spec.Suspend = &d.suspended
+	if d.lastSuccess > 0 {
+		job.Status.LastSuccessfulTime = new(ago(d.lastSuccess))
+	}
+	return job
+}
+
+func (d *drill) run(at string) (*batchv1.Job, *corev1.Pod) {
+	ended, kind, report := d.lastSuccess, batchv1.JobComplete, fmt.Sprintf(`{"version":1,"ok":true,"copy":%q,"server":"authentik-postgresql-2",`+
+		`"backup":"20261115T020003","restoredTo":"2026-11-21T02:14:09Z","seconds":333,"checks":[]}`, at)
+	if d.failed == at {
+		ended, kind, report = time.Hour, batchv1.JobFailed, d.report
+	}
+	job := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "authentik-drill-" + at + "-29384", Namespace: "auth", CreationTimestamp: ago(ended + time.Hour),
+			OwnerReferences: []metav1.OwnerReference{{Kind: "CronJob", Name: "authentik-drill-" + at, Controller: new(true)}},
+		},
+		Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: ago(ended)}}},
+	}
+	if d.failed == at && d.report == "" {
+		job.Status.Conditions[0].Reason, job.Status.Conditions[0].Message = "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: job.Name + "-x", Namespace: "auth", Labels: map[string]string{"batch.kubernetes.io/job-name": job.Name},
+		},
+		Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
+			Name: "restore", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: report}},
+		}}},
+	}
+	if !d.kept {
+		job.OwnerReferences = nil
+	}
+	return job, pod
+}
+
 // objects are those that the API server has.
 func (s *scene) objects(t *testing.T) []runtime.Object {
 	t.Helper()
@@ -236,6 +294,14 @@ func (s *scene) objects(t *testing.T) []runtime.Object {
 	}
 	for _, pod := range []*corev1.Pod{s.pod, s.recovery, s.runPod} {
 		if pod != nil {
+			add("v1", "Pod", pod)
+		}
+	}
+	if s.drill != nil {
+		for _, at := range []string{"b2", "minio"} {
+			add("batch/v1", "CronJob", s.drill.cronJob(at))
+			job, pod := s.drill.run(at)
+			add("batch/v1", "Job", job)
 			add("v1", "Pod", pod)
 		}
 	}
@@ -305,7 +371,7 @@ func (s *scene) examine(t *testing.T) (*report.Report, []clienttesting.Action, [
 	subject := &diagnosis.Subject{
 		Name: "authentik", Layout: l, Stack: "stacks/Pulumi.homelab.yaml", Environment: "homelab", Now: now,
 		Archive: diagnosis.Read{Err: s.archiveErr, KeyID: "…f3a9"}, Mirror: diagnosis.Read{Err: s.mirrorErr, KeyID: "…-nas"},
-		ArchiveProof: s.archiveProof, MirrorProof: s.mirrorProof,
+		Line: 100 * restoretime.Mbit, ArchiveProof: s.archiveProof, MirrorProof: s.mirrorProof,
 	}
 	if s.unreachable != nil {
 		subject.ClusterErr = s.unreachable
@@ -667,6 +733,43 @@ func cases() []struct {
 		}},
 		{"the store says something else", " CB09", func(s *scene) {
 			s.mirrorErr = refused(http.StatusInternalServerError, "InternalError", "We encountered an internal error, please try again.")
+		}},
+		{"a drill passed", " ", func(s *scene) { s.drilled() }},
+		{"a drill passed, and its run is gone", " ", func(s *scene) { s.drilled().kept = false }},
+		{"no drill yet", " ", func(s *scene) {
+			d := s.drilled()
+			d.kept, d.lastSuccess, d.created = false, 0, 2*day
+		}},
+		{"a drill finds damage", "CB54 ", func(s *scene) {
+			d := s.drilled()
+			d.failed = "b2"
+			d.report = `{"version":1,"ok":false,"code":"CB54","problem":"WAL 00000001000000040000000A cannot be unpacked","copy":"b2","backup":"20261122T020003"}`
+		}},
+		{"a drill finds damage, and there is a newer base backup", "CB53 ", func(s *scene) {
+			d := s.drilled()
+			d.failed = "b2"
+			d.report = `{"version":1,"ok":false,"code":"CB53","problem":"data.tar.gz cannot be unpacked","copy":"b2","backup":"20261115T020003"}`
+		}},
+		{"a drill finds what a later release knows", "CB83 ", func(s *scene) {
+			d := s.drilled()
+			d.failed, d.report = "b2", `{"version":1,"ok":false,"code":"CB99","problem":"the moon is full","copy":"b2","backup":"20261122T020003"}`
+		}},
+		{"a drill fails without a report", " CB83", func(s *scene) { s.drilled().failed = "minio" }},
+		{"a drill finds what is seen without it", "CB50 ", func(s *scene) {
+			d := s.drilled()
+			d.failed, d.report = "b2", `{"version":1,"ok":false,"code":"CB50","problem":"WAL is missing","copy":"b2","backup":"20261122T020003"}`
+			s.archive.remove(segment(1050))
+		}},
+		{"a drill restores what the mirror's job has not brought", " CB62", func(s *scene) {
+			s.job.Spec.Suspend = new(true)
+			d := s.drilled()
+			d.failed, d.report = "minio", `{"version":1,"ok":false,"code":"CB78","problem":"it ends 6 days ago","copy":"minio","backup":"20261115T020003"}`
+		}},
+		{"drills do not run any more", "CB84 CB84", func(s *scene) { s.drilled().lastSuccess = 15 * day }},
+		{"drills are suspended", "CB84 CB84", func(s *scene) { s.drilled().suspended = true }},
+		{"drills are not there", "CB84 CB84", func(s *scene) {
+			s.drilled()
+			s.drill = nil
 		}},
 		{"proved", " ", func(s *scene) {
 			s.archiveProof = &diagnosis.Proof{Segment: segment(1120), Seconds: 3}

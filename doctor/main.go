@@ -22,6 +22,7 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/examine"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/report"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/stack"
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/restoretime"
 	"github.com/homelab-iac/pulumi-cnpg-backup/stacks/environment"
 )
 
@@ -37,6 +38,7 @@ type options struct {
 	stack, project, database, copy, output, context, operator, authority string
 	fromStore, rbac, prove                                               bool
 	timeout, wait                                                        time.Duration
+	line                                                                 float64
 }
 
 func parse(arguments []string, complain io.Writer) (*options, error) {
@@ -56,6 +58,7 @@ func parse(arguments []string, complain io.Writer) (*options, error) {
 	flags.DurationVar(&o.timeout, "timeout", examine.StoreTime, "how long a store may take over each of its two questions")
 	flags.BoolVar(&o.prove, "prove", false, "first end a WAL segment on the primary, run the mirror, and wait until it is in both copies: this writes")
 	flags.DurationVar(&o.wait, "wait", proveTime, "how long -prove waits for each copy")
+	flags.Float64Var(&o.line, "line", usualLine, "how many Mbit/s come from B2, for the minutes that a restore takes")
 	flags.BoolVar(&o.rbac, "rbac", false, "print the rights that it needs, for kubectl apply, and end; those of -prove only beside it")
 	if err := flags.Parse(arguments); err != nil {
 		return nil, err
@@ -72,6 +75,9 @@ func parse(arguments []string, complain io.Writer) (*options, error) {
 	}
 	if o.wait <= 0 {
 		problems = append(problems, fmt.Errorf("-wait is %s; expected more than 0s, for instance 10m", o.wait))
+	}
+	if o.line <= 0 {
+		problems = append(problems, fmt.Errorf("-line is %g; expected more than 0, for instance %d", o.line, usualLine))
 	}
 	if o.prove && o.fromStore {
 		problems = append(problems, errors.New("-prove needs the cluster, which -from-store does not ask: leave one of them out"))
@@ -202,6 +208,7 @@ func (o *options) look(ctx context.Context, access examine.Access, databases []d
 		go func() {
 			archive, mirror := o.proofs(ctx, access, one, &calls, complain)
 			subject := access.Database(ctx, one.name, one.layout, &calls)
+			subject.Line = restoretime.Line(o.line) * restoretime.Mbit
 			subject.ArchiveProof, subject.MirrorProof = archive, mirror
 			subject.Environment, subject.Stack = o.stack, stack.File(o.stack)
 			found[i] <- diagnosis.Diagnose(subject)
@@ -229,6 +236,9 @@ func (o *options) look(ctx context.Context, access examine.Access, databases []d
 	}
 	return r.Exit()
 }
+
+// usualLine is what comes from B2 unless somebody says, in Mbit/s.
+const usualLine = 100
 
 // proveTime is how long -prove waits for each copy. A run of the mirror that has
 // little to do takes about a minute.

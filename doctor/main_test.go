@@ -38,6 +38,7 @@ func TestCommandLine(t *testing.T) {
 		{"rights", "-stack cabin -rbac", report.ExitRestores, "- nas-ca\n", ""},
 		{"rights to prove", "-stack cabin -rbac -prove", report.ExitRestores, "- pods/exec\n", ""},
 		{"no time to prove", "-stack cabin -prove -wait -1s", report.ExitUsage, "", "-wait is -1s; expected more than 0s, for instance 10m"},
+		{"no line", "-stack cabin -line 0", report.ExitUsage, "", "-line is 0; expected more than 0, for instance 100"},
 		{"to prove without the cluster", "-stack cabin -prove -from-store", report.ExitUsage, "", "-prove needs the cluster"},
 		{"to prove where there is no cluster", "-stack cabin -prove", report.ExitUnknown, "not proved: the cluster: ", ""},
 		{"help", "-h", report.ExitRestores, "", "the environment, by its file"},

@@ -15,6 +15,7 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/diagnosis"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/examine"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/report"
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/restoretime"
 )
 
 // sample is a report on a database whose mirror has been failing for days: what
@@ -27,17 +28,25 @@ func sample() *report.Report {
 	}
 	args := cnpg.DatabaseArgs{Namespace: "auth"}
 	args.Generation = 2
+	args.Drill.Enabled = new(true)
 	l := args.Layout("authentik", &storage)
 	newest := &catalogue.Judgement{
-		Backup: &catalogue.Backup{ID: "20261122T020003", Ended: now.Add(-46 * time.Hour)}, Last: "000000020000000300000102",
+		Backup: &catalogue.Backup{ID: "20261122T020003", Ended: now.Add(-46 * time.Hour), Data: map[string]int64{"data.tar.gz": 3 << 30}},
+		Last:   "000000020000000300000102", Segments: 552, WAL: 552 << 20,
 	}
+	drilled := metav1.NewTime(now.Add(-3 * 24 * time.Hour))
+	drill := batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Name: l.Drills[cnpg.B2] + "-29381"},
+		Status:     batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue, LastTransitionTime: drilled}}},
+	}
+	before := metav1.NewTime(now.Add(-9 * 24 * time.Hour))
 	failedRun := batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: l.MirrorJob + "-29384"},
 		Status:     batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}},
 	}
 	lastSuccess := metav1.NewTime(now.Add(-6 * 24 * time.Hour))
 	subject := &diagnosis.Subject{
-		Name: "authentik", Layout: l, Stack: "stacks/Pulumi.homelab.yaml", Environment: "homelab", Now: now,
+		Name: "authentik", Layout: l, Stack: "stacks/Pulumi.homelab.yaml", Environment: "homelab", Now: now, Line: usualLine * restoretime.Mbit,
 		Archive: diagnosis.Read{
 			Folder: &catalogue.Folder{Segments: 1, NewestArrived: now},
 			Restorable: &catalogue.Restorable{
@@ -47,7 +56,14 @@ func sample() *report.Report {
 		},
 		Mirror: diagnosis.Read{Folder: &catalogue.Folder{}, Restorable: &catalogue.Restorable{}},
 		Cluster: &cluster.Snapshot{
-			Cluster:    &cnpgv1.Cluster{},
+			Cluster: &cnpgv1.Cluster{},
+			Drills: map[cnpg.Location]*cluster.Drill{
+				cnpg.B2: {
+					Job: &batchv1.CronJob{Status: batchv1.CronJobStatus{LastSuccessfulTime: &drilled}}, Runs: []batchv1.Job{drill},
+					Reports: map[string]cnpg.DrillReport{drill.Name: {OK: true, Seconds: 512, RestoredTo: drilled.Add(-6 * time.Minute)}},
+				},
+				cnpg.MinIO: {Job: &batchv1.CronJob{Status: batchv1.CronJobStatus{LastSuccessfulTime: &before}}},
+			},
 			MirrorJob:  &batchv1.CronJob{Status: batchv1.CronJobStatus{LastSuccessfulTime: &lastSuccess}},
 			MirrorRuns: []batchv1.Job{failedRun},
 			MirrorPods: []corev1.Pod{{Status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{

@@ -91,19 +91,27 @@ func (p *plan) cost() Cost {
 	c.PerGBOfWAL = rounded(float64(c.WALDays) * dollarsPerGB)
 	c.Full = FullCost{
 		StoredGB: rounded(stored), Dollars: rounded(stored * dollarsPerGB),
-		DownloadedGB: rounded(p.downloads(backup*size, wal)), FreeGB: rounded(stored * freeDownloads),
+		DownloadedGB: rounded(p.downloads(backup*size, wal, retention)), FreeGB: rounded(stored * freeDownloads),
 	}
 	return c
 }
 
 // downloads is what is fetched from B2 in a month, by the size of a base backup and
-// of the WAL of a day.
-func (p *plan) downloads(backup, wal float64) float64 {
+// of the WAL of a day, and by the days for which backups are kept.
+func (p *plan) downloads(backup, wal float64, retention int) float64 {
 	const months, days = 12, 365
-	if p.args.Archive != B2 || p.args.Mirror.Disabled {
-		return 0
+	year := 0.0
+	if p.args.Archive == B2 && !p.args.Mirror.Disabled {
+		year += float64(mostRuns(p.args.Schedule, days))*backup + days*wal
 	}
-	return (float64(mostRuns(p.args.Schedule, days))*backup + days*wal) / months
+	if drill := p.args.Drill; drill.on() && !drill.Suspend {
+		since := float64(longestGap(p.args.Schedule))
+		if !drill.NewestOnly {
+			since += float64(retention) / 2 // every other time all that is kept
+		}
+		year += float64(mostRuns("0 "+drill.B2Schedule, days)) * (backup + since*wal)
+	}
+	return year / months
 }
 
 // mostRuns is how often at the most a valid schedule comes round in a number of

@@ -89,6 +89,15 @@ func TestAFullVolume(t *testing.T) {
 		"the archive's codec, not B2's": {func(a *DatabaseArgs, _ *StorageArgs) {
 			a.Archive, a.MinIO.Data.Compression = MinIO, barmanapi.CompressionTypeGzip
 		}, 8*0.39*20 + idle, 0},
+		"a weekly drill": {func(a *DatabaseArgs, _ *StorageArgs) {
+			a.Drill = DrillOptions{Enabled: new(true), NewestOnly: true, B2Schedule: "0 4 * * 3"}
+		}, 8*0.64*20 + idle, (53*0.64*20 + 365*288*20e3/1e9 + 53*(0.64*20+7*288*20e3/1e9)) / 12},
+		"a drill that restores the start of the window too": {func(a *DatabaseArgs, _ *StorageArgs) {
+			a.Drill, a.Mirror.Disabled = DrillOptions{Enabled: new(true), B2Schedule: "0 4 * * 3"}, true
+		}, 8*0.64*20 + idle, 53 * (0.64*20 + 22*288*20e3/1e9) / 12},
+		"a drill that is suspended": {func(a *DatabaseArgs, _ *StorageArgs) {
+			a.Drill, a.Mirror.Disabled = DrillOptions{Enabled: new(true), Suspend: true}, true
+		}, 8*0.64*20 + idle, 0},
 		"no mirror": {func(a *DatabaseArgs, _ *StorageArgs) { a.Mirror.Disabled = true }, 8*0.64*20 + idle, 0},
 		"a volume by its claim": {func(a *DatabaseArgs, _ *StorageArgs) {
 			a.Spec.StorageConfiguration = cnpgv1.StorageConfiguration{PersistentVolumeClaimTemplate: &corev1.PersistentVolumeClaimSpec{

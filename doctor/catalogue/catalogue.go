@@ -137,7 +137,7 @@ func newFolder(base, wals []Object, contents map[string][]byte) *Folder {
 	for _, object := range base {
 		id, name, _ := strings.Cut(strings.TrimPrefix(object.Path, "base/"), "/")
 		if backup := byID[id]; backup != nil && name != "backup.info" {
-			backup.data[name] = object.Size
+			backup.Data[name] = object.Size
 		}
 	}
 	slices.SortFunc(f.Backups, func(a, b *Backup) int { return strings.Compare(a.ID, b.ID) })

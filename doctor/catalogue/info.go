@@ -24,12 +24,12 @@ type Backup struct {
 	BeginWAL, EndWAL string
 	// SystemID is the database's own number, another one for each initdb.
 	SystemID string
+	// Data are the sizes of its objects but backup.info, by their names.
+	Data map[string]int64
 
 	from, to    LSN
 	size        segmentSize
 	tablespaces []string
-	// data are the sizes of its objects but backup.info, by their names.
-	data map[string]int64
 }
 
 // done tells whether it ended well.
@@ -44,7 +44,7 @@ func (b *Backup) LooksDone() bool { return !b.Began.IsZero() && !b.Ended.IsZero(
 // Bytes is the size of its data in the store.
 func (b *Backup) Bytes() int64 {
 	var sum int64
-	for _, size := range b.data {
+	for _, size := range b.Data {
 		sum += size
 	}
 	return sum
@@ -64,7 +64,7 @@ func parseInfo(id, content string) (*Backup, error) {
 	}
 	b := &Backup{
 		ID: id, Status: values["status"], Error: values["error"], BeginWAL: values["begin_wal"], EndWAL: values["end_wal"],
-		SystemID: values["systemid"], size: usualSegmentSize, data: map[string]int64{},
+		SystemID: values["systemid"], size: usualSegmentSize, Data: map[string]int64{},
 	}
 	if b.Status == "" {
 		return nil, errors.New("it has no status")
@@ -145,7 +145,7 @@ var dataName = regexp.MustCompile(`^(data|[0-9]+)(?:_([0-9]{4,}))?\.tar(\.gz|\.b
 // lacks says what of its data is missing, or is "".
 func (b *Backup) lacks() string {
 	parts := map[string]map[int]bool{}
-	for name, size := range b.data {
+	for name, size := range b.Data {
 		match := dataName.FindStringSubmatch(name)
 		if match == nil {
 			continue
@@ -179,8 +179,8 @@ func (b *Backup) cut(other *Backup) string {
 		return ""
 	}
 	worst := ""
-	for name, size := range other.data {
-		here, found := b.data[name]
+	for name, size := range other.Data {
+		here, found := b.Data[name]
 		why := ""
 		switch {
 		case !found:

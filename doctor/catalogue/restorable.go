@@ -33,8 +33,11 @@ type Judgement struct {
 	State State
 	// Why says what is missing.
 	Why string
-	// Last is the segment that the recovery gets to.
-	Last string
+	// Last is the segment that the recovery gets to, Segments how many it reads for
+	// that, and WAL their size in the store.
+	Last     string
+	Segments int
+	WAL      int64
 
 	way    way
 	before string // the segment before Last, "" without one
@@ -146,6 +149,7 @@ func (f *Folder) judge(backup *Backup, options Options) Judgement {
 			name = backup.EndWAL
 		}
 		j.before, j.Last = j.Last, name
+		j.Segments, j.WAL = j.Segments+1, j.WAL+f.segments[name].Size
 	}
 	if j.next > needed {
 		j.State = Complete

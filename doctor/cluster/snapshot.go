@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -44,6 +45,8 @@ type Snapshot struct {
 	MirrorPods []corev1.Pod
 	// MirrorLog is the end of what the copying of the last failed run said.
 	MirrorLog string
+	// Drills are those of the copies, by their locations.
+	Drills map[cnpg.Location]*Drill
 	// ExternalSecrets are those of the B2 keys, by name.
 	ExternalSecrets map[string]*Readiness
 	// SecretStore is the ClusterSecretStore that they read, nil when there is none.
@@ -106,6 +109,7 @@ func Rules(databases []cnpg.Layout) []Rule {
 	var clusters, stores, externals, jobs, secrets []string //nolint:prealloc // a few names each
 	for _, l := range databases {
 		clusters, jobs = append(clusters, l.Cluster), append(jobs, l.MirrorJob)
+		jobs = slices.AppendSeq(jobs, maps.Values(l.Drills))
 		stores = append(stores, l.Archive.Name, l.Mirror.Name, l.RecoveryStore)
 		externals = append(externals, cnpg.B2Secret, l.MirrorSecret)
 		secrets = append(secrets, SecretNames(l)...)
@@ -189,9 +193,12 @@ func (c Client) Read(ctx context.Context, l cnpg.Layout) (*Snapshot, error) {
 		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
 	})
 	r.pods(ctx, l)
+	runs := list[batchv1.Job](ctx, r, jobs, "")
+	slices.SortStableFunc(runs, func(a, b batchv1.Job) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 	if l.MirrorJob != "" {
-		r.mirror(ctx, l)
+		r.mirror(ctx, l, runs)
 	}
+	r.drills(ctx, l, runs)
 	for _, name := range unique([]string{cnpg.B2Secret, l.MirrorSecret}) {
 		r.externalSecret(ctx, name)
 	}
@@ -330,18 +337,18 @@ func (r *reader) log(ctx context.Context, pod, container string) string {
 	return said
 }
 
-// mirror reads the mirror's job and its runs.
-func (r *reader) mirror(ctx context.Context, l cnpg.Layout) {
-	r.snapshot.MirrorJob = get[batchv1.CronJob](ctx, r, cronJobs, l.MirrorJob)
-	runs := list[batchv1.Job](ctx, r, jobs, "")
-	for i := range runs {
-		if owner := metav1.GetControllerOf(&runs[i]); owner != nil && owner.Kind == "CronJob" && owner.Name == l.MirrorJob {
-			r.snapshot.MirrorRuns = append(r.snapshot.MirrorRuns, runs[i])
-		}
-	}
-	slices.SortStableFunc(r.snapshot.MirrorRuns, func(a, b batchv1.Job) int {
-		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
+// runsOf are those of a CronJob.
+func runsOf(cronJob string, runs []batchv1.Job) []batchv1.Job {
+	return slices.DeleteFunc(slices.Clone(runs), func(run batchv1.Job) bool {
+		owner := metav1.GetControllerOf(&run)
+		return owner == nil || owner.Kind != "CronJob" || owner.Name != cronJob
 	})
+}
+
+// mirror reads the mirror's job, and what its runs said.
+func (r *reader) mirror(ctx context.Context, l cnpg.Layout, runs []batchv1.Job) {
+	r.snapshot.MirrorJob = get[batchv1.CronJob](ctx, r, cronJobs, l.MirrorJob)
+	r.snapshot.MirrorRuns = runsOf(l.MirrorJob, runs)
 	r.snapshot.MirrorPods = list[corev1.Pod](ctx, r, pods, "app.kubernetes.io/name=cnpg-backup-mirror,app.kubernetes.io/instance="+l.Cluster)
 	slices.SortStableFunc(r.snapshot.MirrorPods, func(a, b corev1.Pod) int {
 		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)

@@ -149,7 +149,7 @@ func explains(code Code) []Code {
 		return append(explains(NoKMS), SidecarOutdated)
 	case StoreUnreachable, StoreUntrusted, StoreDenied, StoreRegion, StoreNoBucket, StoreCapped, StoreOther, SecretMissing,
 		NoKMS, PluginMissing, PluginCertificate, NotEmpty, VolumeFull, NoCluster:
-		return []Code{NotArchived, WALOld, NotProved, BackupFailed, NoBackup, BackupOld, NotPruned, MirrorFails, MirrorBehind, MirrorNotProved}
+		return []Code{NotArchived, WALOld, NotProved, BackupFailed, NoBackup, BackupOld, NotPruned, MirrorFails, MirrorBehind, MirrorNotProved, RestoredOld}
 	case SecretStoreBad:
 		return []Code{SecretNotSynced}
 	case CertificateOld:
@@ -157,15 +157,17 @@ func explains(code Code) []Code {
 	case NothingToRecover, RecoveryStoreGone, TargetTooLate, DownloadBroken:
 		return []Code{NotArchived, WALOld, NotProved, NoBackup, BackupOld}
 	case NotArchived:
-		return []Code{WALOld, NotProved, BackupFailed, NoBackup, BackupOld}
+		return []Code{WALOld, NotProved, BackupFailed, NoBackup, BackupOld, RestoredOld}
 	case WALOld:
-		return []Code{NotProved}
+		return []Code{NotProved, RestoredOld}
+	case NoBackup, BackupIncomplete, Hole, FailedCounts:
+		return []Code{NotStarting, RestoredOld, DrillFails}
 	case SidecarMemory, PluginOld, BackupStuck, WrongMethod, FiveFields, Suspended:
 		return []Code{BackupFailed, NoBackup, BackupOld}
 	case BackupFailed:
 		return []Code{NoBackup, BackupOld}
 	case MirrorFails, MirrorIdle, MirrorBehind:
-		return []Code{MirrorBehind, MirrorNotProved, NoBackup, BackupIncomplete, Hole}
+		return []Code{MirrorBehind, MirrorNotProved, NoBackup, BackupIncomplete, Hole, RestoredOld}
 	default:
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/catalogue"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/cluster"
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/restoretime"
 )
 
 // ErrNoKey is that there was no key to read a store with.
@@ -46,7 +47,9 @@ type Subject struct {
 	// Recovered is the folder that a recovery reads which has not ended; nil when
 	// none was looked at.
 	Recovered *Read
-	Now       time.Time
+	// Line is what comes from B2. What stands in the house holds nothing up.
+	Line restoretime.Line
+	Now  time.Time
 }
 
 // Verdict says whether a copy restores.
@@ -96,9 +99,28 @@ type Copy struct {
 	Evidence string `json:"evidence,omitempty"`
 	// Proof is what became of a WAL segment that was ended to see it arrive.
 	Proof *Proof `json:"proof,omitempty"`
+	// Estimate is what a restore to the last moment takes, nil unless it restores.
+	Estimate *Estimate `json:"estimate,omitempty"`
+	// Restored is the last drill that passed, nil without one. Drilled is whether it
+	// has a drill.
+	Restored *Restored `json:"restored,omitempty"`
+	Drilled  bool      `json:"drilled"`
 	// Bytes is the size of all that lies there.
 	Bytes    int64     `json:"bytes"`
 	Findings []Finding `json:"findings,omitempty"`
+}
+
+// Estimate is what a restore takes, by the formula of docs/figures.md.
+type Estimate struct {
+	Minutes int `json:"minutes"`
+	// Line is how many Mbit/s were assumed to come from the store, 0 for as many as
+	// can be unpacked.
+	Line float64 `json:"mbit"`
+	// Backup and WAL are the bytes that come from the store, Segments the number of
+	// WAL segments.
+	Backup   int64 `json:"backupBytes"`
+	WAL      int64 `json:"walBytes"`
+	Segments int   `json:"segments"`
 }
 
 // Proof is what became of a WAL segment that was ended to see it arrive.
@@ -145,7 +167,13 @@ func Diagnose(s *Subject) Database {
 		d.Unread = []string{"the cluster: " + oneLine(s.ClusterErr.Error())}
 	}
 	d.Copies[0].Proof, d.Copies[1].Proof = s.ArchiveProof, s.MirrorProof
+	for i := range d.Copies {
+		at := d.Copies[i].Location
+		d.Copies[i].Drilled, d.Copies[i].Restored = s.drill(at) != nil, s.restored(at)
+	}
 	archive, mirror := s.archiveFindings(), s.mirrorFindings()
+	archive = append(archive, s.drillFindings(s.Layout.Archive.Location, archive)...)
+	mirror = append(mirror, s.drillFindings(s.Layout.Mirror.Location, mirror)...)
 	d.Copies[0].Findings = rank(archive, nil)
 	var explained []Code //nolint:prealloc // each finding explains any number
 	for _, one := range d.Copies[0].Findings {
@@ -193,15 +221,33 @@ func (s *Subject) copy(role string, store cnpg.StoreLayout, read *Read) Copy {
 		c.Verdict, c.Reason = DoesNot, whyNothing(r)
 		return c
 	}
+	if c.Reason = s.disproved(store.Location, r.Newest.ID); c.Reason != "" {
+		c.Verdict = DoesNot
+		return c
+	}
 	c.Verdict, c.Backup, c.WAL = Restores, r.Newest.ID, r.Newest.Last
 	if r.Taken == nil || r.Taken.ID != r.Newest.ID {
 		c.BackupID = r.Newest.ID
 	}
+	c.Estimate = s.estimate(store.Location, r.Newest)
 	c.From, c.To = &r.Windows[0].From, &r.Windows[len(r.Windows)-1].To
 	for i := 1; i < len(r.Windows); i++ {
 		c.Gaps = append(c.Gaps, catalogue.Window{From: r.Windows[i-1].To, To: r.Windows[i].From})
 	}
 	return c
+}
+
+// estimate is what a restore takes that begins with a base backup.
+func (s *Subject) estimate(at cnpg.Location, from *catalogue.Judgement) *Estimate {
+	line := restoretime.Line(0)
+	if at == cnpg.B2 {
+		line = s.Line
+	}
+	restore := restoretime.Restore{Backup: from.Bytes(), Segments: from.Segments, WAL: from.WAL}
+	return &Estimate{
+		Minutes: restore.Minutes(line), Line: float64(line / restoretime.Mbit),
+		Backup: restore.Backup, WAL: restore.WAL, Segments: restore.Segments,
+	}
 }
 
 // whyNothing says it of the base backup that came closest.

@@ -120,6 +120,12 @@ func (s Style) copy(to io.Writer, now time.Time, c diagnosis.Copy) {
 	for _, gap := range c.Gaps {
 		write(to, indent, indent, fmt.Sprintf("but not between %s and %s", stamp(now, gap.From), stamp(now, roundUp(gap.To))))
 	}
+	if c.Estimate != nil {
+		write(to, indent, indent, takes(c.Estimate))
+	}
+	if restored := restored(now, c); restored != "" {
+		write(to, indent, indent, restored)
+	}
 	if c.BackupID != "" {
 		write(to, indent, indent, "only with target.backupID: "+c.BackupID)
 	}
@@ -132,6 +138,30 @@ func (s Style) copy(to io.Writer, now time.Time, c diagnosis.Copy) {
 	for _, finding := range c.Findings {
 		writeFinding(to, finding)
 	}
+}
+
+// takes is how long a restore takes, and what that rests on.
+func takes(e *diagnosis.Estimate) string {
+	text := fmt.Sprintf("takes about %d min", e.Minutes)
+	if e.Line > 0 {
+		text += fmt.Sprintf(" at %g Mbit/s", e.Line)
+	}
+	return text
+}
+
+// restored is when a drill last restored a copy, "" for one without a drill.
+func restored(now time.Time, c diagnosis.Copy) string {
+	switch {
+	case c.Restored == nil && !c.Drilled:
+		return ""
+	case c.Restored == nil:
+		return "never restored by a drill"
+	}
+	text := "last restored " + ago(now.Sub(c.Restored.At)) + " ago"
+	if c.Restored.To != nil {
+		text += fmt.Sprintf(", in %d min, to %s", (c.Restored.Seconds+59)/60, stamp(now, *c.Restored.To))
+	}
+	return text
 }
 
 // proved is what became of a segment that was ended to see it arrive. Why it did
@@ -267,7 +297,7 @@ func (r *Report) End(to io.Writer) {
 	}
 	fmt.Fprintln(to, strings.Join(parts, ", ")+".")
 	write(to, "", "", "Times are in UTC. This is what the lists of the stores say, by names and sizes: the contents were not read. "+
-		"Only a restore drill does that.")
+		"Only a drill does that: docs/drills.md.")
 	count := r.Calls[cnpg.B2]
 	write(to, "", "", fmt.Sprintf("Calls to B2: %d lists (class C) and %d reads (class B).", count.C, count.B))
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"slices"
@@ -36,24 +37,35 @@ func deploy(ctx *pulumi.Context) error {
 		return err
 	}
 	made := map[string][]pulumi.Resource{}
-	// The order of dependencies.
+	// The order of dependencies, first what databases share and then a database after
+	// the other, as one would write it.
 	kinds := []string{"Secret", "PushSecret", "ExternalSecret", "ObjectStore", "Cluster"}
+	shared := slices.Index(kinds, "ObjectStore")
 	rank := func(object map[string]any) int {
 		if at := slices.Index(kinds, kind(object)); at >= 0 {
 			return at
 		}
 		return len(kinds)
 	}
-	slices.SortStableFunc(objects, func(a, b map[string]any) int { return rank(a) - rank(b) })
-	for _, object := range objects {
+	database := func(object map[string]any) string {
 		named := unstructured.Unstructured{Object: object}
-		database, _, _ := strings.Cut(named.GetName(), "-")
+		name, _, _ := strings.Cut(named.GetName(), "-")
+		return name
+	}
+	slices.SortStableFunc(objects, func(a, b map[string]any) int {
+		if rank(a) >= shared && rank(b) >= shared {
+			return cmp.Or(strings.Compare(database(a), database(b)), rank(a)-rank(b))
+		}
+		return rank(a) - rank(b)
+	})
+	for _, object := range objects {
+		named, database := unstructured.Unstructured{Object: object}, database(object)
 		after := append([]pulumi.Resource{key}, made[database]...)
 		resource, err := register(ctx, named, key, after)
 		if err != nil {
 			return err
 		}
-		if rank(object) >= slices.Index(kinds, "ObjectStore") && rank(object) < len(kinds) {
+		if rank(object) >= shared && rank(object) < len(kinds) {
 			made[database] = append(made[database], resource)
 		}
 	}
