@@ -31,6 +31,7 @@ const (
 	VolumeFull        Code = "CB33"
 	WALOld            Code = "CB34"
 	NotProved         Code = "CB35"
+	VolumeFilling     Code = "CB36"
 	BackupStuck       Code = "CB41"
 	WrongMethod       Code = "CB42"
 	FiveFields        Code = "CB43"
@@ -47,6 +48,7 @@ const (
 	WALDamaged        Code = "CB54"
 	PageDamaged       Code = "CB55"
 	Unsound           Code = "CB56"
+	BackupsGone       Code = "CB57"
 	MirrorFails       Code = "CB61"
 	MirrorIdle        Code = "CB62"
 	MirrorBehind      Code = "CB63"
@@ -66,6 +68,7 @@ const (
 	DrillFails        Code = "CB83"
 	DrillIdle         Code = "CB84"
 	NoCluster         Code = "CB91"
+	NotMonitored      Code = "CB92"
 )
 
 // entry is what is said of a code in any case.
@@ -103,6 +106,7 @@ func entries() []entry {
 		{VolumeFull, "The volume is full", "archiving has failed for long, and WAL is kept until it is archived"},
 		{WALOld, "No WAL has arrived for too long", "archiving fails, or nobody writes to the database"},
 		{NotProved, "A WAL segment did not reach the archive", "archiving fails, or is behind"},
+		{VolumeFilling, "The WAL volume is filling up", "WAL is written faster than it is archived, or a replication slot holds it"},
 		{BackupStuck, "A base backup does not end", "its pod was killed; the schedule waits for it and takes no other"},
 		{WrongMethod, "A base backup is asked for without the plugin", "the method defaults to the operator's own barman, which is not set up"},
 		{FiveFields, "A schedule has five fields", "the first one is taken for seconds, so that it runs every hour or at the wrong time"},
@@ -119,6 +123,7 @@ func entries() []entry {
 		{WALDamaged, "A WAL segment is damaged", "what is stored is not what was written; a recovery ends in it"},
 		{PageDamaged, "A page has a wrong checksum", "it was damaged in the store, or in the database before the base backup"},
 		{Unsound, "A table or an index is broken", "it was so in the database already, or the image sorts text in another way"},
+		{BackupsGone, "Base backups are gone before their time", "somebody deleted them, or a lifecycle rule of the bucket does"},
 		{MirrorFails, "The mirror's job fails", "its log has a line with PROBLEM for each reason"},
 		{MirrorIdle, "The mirror's job does not run", "it is suspended, or not there"},
 		{MirrorBehind, "The mirror is behind", "no run has ended well for too long"},
@@ -138,6 +143,7 @@ func entries() []entry {
 		{DrillFails, "The drill fails", "its pod did not get to a report"},
 		{DrillIdle, "The drill does not run", "no run has ended well for two of its periods, or it is suspended"},
 		{NoCluster, "There is no Cluster", "it was deleted, or the whole site is another one"},
+		{NotMonitored, "Prometheus does not see it", "the metrics that an alert is made of are not there"},
 	}
 }
 
@@ -196,6 +202,10 @@ func FromDrills() []Code {
 		DrillTooLong, DrillFails, DrillIdle,
 	}
 }
+
+// FromAlerts are the codes that only alerts name: they are about what was before,
+// or about what Prometheus knows.
+func FromAlerts() []Code { return []Code{VolumeFilling, BackupsGone, NotMonitored} }
 
 // Codes are all codes and their titles, in their order.
 func Codes() (codes []Code, titles map[Code]string) {
