@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -52,7 +53,12 @@ func (d doctor) run(t *testing.T, arguments ...string) ([]byte, int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), d.program, append([]string{"-project", d.dir, "-stack", "homelab"}, arguments...)...)
 	cmd.Env = []string{"KUBECONFIG=" + filepath.Join(d.dir, "kubeconfig")}
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
 	printed, err := cmd.Output()
+	if len(printed) == 0 {
+		t.Log(complaint.String())
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return printed, exit.ExitCode()
@@ -167,10 +173,14 @@ func (s *suite) testDoctor(t *testing.T) {
 // pod, so that a command in it is refused for that, once it is allowed.
 func (s *suite) testDoctorProves(t *testing.T) {
 	const namespace = "proof"
-	empty := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, _ *http.Request) {
-		_, _ = answer.Write([]byte(`<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>`))
-	}))
-	defer empty.Close()
+	// Two stores with nothing in them.
+	var empty [2]*httptest.Server
+	for i := range empty {
+		empty[i] = httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, _ *http.Request) {
+			_, _ = answer.Write([]byte(`<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>`))
+		}))
+		defer empty[i].Close()
+	}
 	d := newDoctor(t, fmt.Sprintf(`config:
   cnpg-backup:b2: { bucket: homelab-cnpg-b2, region: us-west-002, endpoint: %q }
   cnpg-backup:minio: { bucket: homelab-postgres-backups, endpoint: %q, secret: nas-credentials }
@@ -179,7 +189,7 @@ func (s *suite) testDoctorProves(t *testing.T) {
     - name: wiki
       namespace: %s
       spec: { instances: 1, imageName: "ghcr.io/cloudnative-pg/postgresql:17.7", storage: { size: 1Gi } }
-`, empty.URL, empty.URL, namespace))
+`, empty[0].URL, empty[1].URL, namespace))
 	s.newNamespace(t, namespace)
 	cluster := kube.Object("postgresql.cnpg.io/v1", "Cluster", namespace, "wiki-postgresql", map[string]any{"spec": map[string]any{
 		"instances": int64(1), "storage": map[string]any{"size": "1Gi"},
