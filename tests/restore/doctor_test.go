@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +24,7 @@ import (
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
@@ -47,33 +49,42 @@ func (v verdict) codes() string {
 	return strings.Join(codes, " ")
 }
 
-// askDoctor runs the doctor without a cluster, with the stack's file and the keys
-// and nothing else, and returns what it says of each store.
-func (w *world) askDoctor(t *testing.T) map[*s3server.Store]verdict {
+// stack is the configuration of the environment, with the database's entry changed.
+func (w *world) stack(entry map[string]any) map[string]any {
+	database := map[string]any{
+		"name": "authentik", "namespace": namespace, "cluster": cluster,
+		"spec": map[string]any{"imageName": "ghcr.io/cloudnative-pg/postgresql:15.18", "storage": map[string]any{"size": "1Gi"}},
+	}
+	if w.args.Archive != "" {
+		database["archive"] = string(w.args.Archive)
+	}
+	maps.Copy(database, entry)
+	return map[string]any{
+		"cnpg-backup:b2": map[string]any{"bucket": w.b2.Bucket, "region": "us-west-002", "endpoint": w.b2.Endpoint},
+		"cnpg-backup:minio": map[string]any{"bucket": w.nas.Bucket, "endpoint": w.nas.Endpoint, "secret": "nas-credentials",
+			"endpointCA": map[string]any{"name": "nas-ca", "key": "ca.crt"}},
+		"cnpg-backup:bitwarden":     map[string]any{"store": "bitwarden-backend", "item": "backblaze-b2-cnpg-offsite"},
+		"cnpg-backup:pluginVersion": lab.Plugin(),
+		"cnpg-backup:databases":     []any{database},
+	}
+}
+
+// runDoctor runs the doctor without a cluster, with a stack's file and the keys and
+// nothing else, and returns what it prints.
+func (w *world) runDoctor(t *testing.T, stack map[string]any, options ...string) []byte {
 	t.Helper()
 	project := mkdir(t, w.dir, "project")
-	stack := fmt.Sprintf(`config:
-  cnpg-backup:b2: { bucket: %s, region: us-west-002, endpoint: %q }
-  cnpg-backup:minio: { bucket: %s, endpoint: %q, secret: nas-credentials }
-  cnpg-backup:bitwarden: { store: bitwarden-backend, item: backblaze-b2-cnpg-offsite }
-  cnpg-backup:databases:
-    - name: authentik
-      namespace: %s
-      cluster: %s
-      archive: %s
-      spec:
-        imageName: ghcr.io/cloudnative-pg/postgresql:15.18
-        storage: { size: 1Gi }
-`, w.b2.Bucket, w.b2.Endpoint, w.nas.Bucket, w.nas.Endpoint, namespace, cluster, w.args.Archive)
+	config, err := yaml.Marshal(map[string]any{"config": stack})
+	require.NoError(t, err)
 	for name, content := range map[string]string{
 		"Pulumi.yaml":                "name: cnpg-backup\nruntime: go\nmain: stacks\nstackConfigDir: stacks\n",
-		"stacks/Pulumi.homelab.yaml": stack,
+		"stacks/Pulumi.homelab.yaml": string(config),
 	} {
 		mkdir(t, project, filepath.Dir(name))
 		require.NoError(t, os.WriteFile(filepath.Join(project, name), []byte(content), 0o600))
 	}
-	doctor := exec.CommandContext(t.Context(), lab.Doctor(), "-project", project, "-stack", "homelab", "-from-store", "-o", "json", "-timeout", "5m",
-		"-ca", w.authority(t))
+	doctor := exec.CommandContext(t.Context(), lab.Doctor(), append([]string{"-project", project, "-stack", "homelab", "-from-store", "-ca", w.authority(t)},
+		options...)...)
 	doctor.Env = []string{
 		"B2_APPLICATION_KEY_ID=" + w.b2.KeyID, "B2_APPLICATION_KEY=" + w.b2.Key, "MINIO_USER=" + w.nas.KeyID, "MINIO_PASSWORD=" + w.nas.Key,
 	}
@@ -82,12 +93,20 @@ func (w *world) askDoctor(t *testing.T) map[*s3server.Store]verdict {
 	if !errors.As(err, &exit) {
 		require.NoError(t, err)
 	}
+	t.Logf("the doctor used %.1f s of CPU", (doctor.ProcessState.UserTime() + doctor.ProcessState.SystemTime()).Seconds())
+	return printed
+}
+
+// askDoctor returns what the doctor says of each store.
+func (w *world) askDoctor(t *testing.T) map[*s3server.Store]verdict {
+	t.Helper()
+	printed := w.runDoctor(t, w.stack(nil), "-o", "json", "-timeout", "5m")
 	var report struct {
 		Databases []struct {
 			Copies []verdict
 		}
 	}
-	require.NoError(t, json.Unmarshal(printed, &report), "%s\n%v", printed, err)
+	require.NoError(t, json.Unmarshal(printed, &report), "%s", printed)
 	require.Len(t, report.Databases, 1)
 	copies := report.Databases[0].Copies
 	require.Len(t, copies, 2)
@@ -410,6 +429,82 @@ func TestBackupFailsAtItsEnd(t *testing.T) {
 	assert.Equal(t, "RESTORES", said[w.mirror].Verdict)
 	assert.Empty(t, said[w.mirror].BackupID)
 	w.requireRestores(t, w.folder(t, w.mirror, 1), nil, moments[len(moments)-1])
+}
+
+// TestTheLinesThatTheDoctorPrints has the site lost, asks the stores alone, puts the
+// lines that it prints into the stack's file, and runs the program with that: what
+// its Cluster recovers from, and writes to, brings everything back.
+func TestTheLinesThatTheDoctorPrints(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		lose func(*testing.T, *world)
+	}{
+		{"from the archive", func(*testing.T, *world) {}},
+		{"from the mirror, when the archive is lost, too", func(_ *testing.T, w *world) { w.archive.Stop() }},
+		{"past a base backup that failed", func(t *testing.T, w *world) {
+			backups, err := catalogue.Backups(t.Context(), w.archive, prefix(1))
+			require.NoError(t, err)
+			info := prefix(1) + "/base/" + backups[0].ID + "/backup.info"
+			content, err := w.archive.Read(t.Context(), info)
+			require.NoError(t, err)
+			failed := strings.NewReplacer("status=DONE", "status=FAILED", "begin_time=20", "begin_time=21").Replace(string(content))
+			require.NoError(t, w.archive.Write(t.Context(), prefix(1)+"/base/20991231T235959/backup.info", []byte(failed)))
+			w.mirror.Stop()
+		}},
+		{"past a life that never was", func(t *testing.T, w *world) {
+			require.NoError(t, w.archive.Write(t.Context(), prefix(2)+"/wals/0000000100000000/000000010000000000000001.gz", []byte("x")))
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, cnpg.B2, "")
+			life := w.begin(t)
+			insertAndArchive(t, life, 1_000)
+			_, err := life.Backup(t.Context())
+			require.NoError(t, err)
+			want := insertAndArchive(t, life, 1_000)
+			w.runMirror(t, 1)
+			life.Stop()
+			test.lose(t, w)
+
+			printed := string(w.runDoctor(t, w.stack(nil)))
+			t.Log(printed)
+			_, lines, found := strings.Cut(printed, "To restore it, below cnpg-backup:databases, with the rest of its entry:\n")
+			require.True(t, found, printed)
+			pasted := ""
+			for line := range strings.Lines(lines) {
+				if !strings.HasPrefix(line, "    ") {
+					break
+				}
+				pasted += line
+			}
+			var entries []map[string]any
+			require.NoError(t, yaml.Unmarshal([]byte(pasted), &entries), pasted)
+			require.Len(t, entries, 1)
+			settings := map[string]string{}
+			for key, value := range w.stack(entries[0]) {
+				content, err := json.Marshal(value)
+				require.NoError(t, err)
+				settings[key] = string(content)
+			}
+			rendered, err := lab.RenderStack(settings)
+			require.NoError(t, err, "the program does not go up with %s", pasted)
+
+			recovery := rendered.Cluster.Spec.Bootstrap.Recovery
+			from, err := rendered.Source(recovery.Source)
+			require.NoError(t, err)
+			to, err := rendered.Archive()
+			require.NoError(t, err)
+			life, err = lab.Restore(t.Context(), mkdir(t, w.dir, "second"), w.secrets, from, &to, recovery.RecoveryTarget)
+			require.NoError(t, err, pasted)
+			t.Cleanup(life.Stop)
+			got, err := life.Contents(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, want.contents, got)
+			assert.NotEqual(t, from.ServerName, to.ServerName, "it writes to a folder of its own")
+		})
+	}
 }
 
 // TestTheCopyRestoresOnALaptop runs the script of docs/restore.md with barman's

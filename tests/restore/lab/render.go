@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/internal/engine"
+	"github.com/homelab-iac/pulumi-cnpg-backup/stacks/environment"
 )
 
 // Rendered are the objects of one database that the lab runs.
@@ -78,6 +80,24 @@ func Render(name string, storage *cnpg.StorageArgs, args *cnpg.DatabaseArgs) (*R
 	if err != nil {
 		return nil, err
 	}
+	return read(fake)
+}
+
+// RenderStack lets the program make the objects of a stack with one database.
+// Settings are the stack's configuration.
+func RenderStack(settings map[string]string) (*Rendered, error) {
+	settings = maps.Clone(settings)
+	maps.Copy(settings, engine.Credentials())
+	fake := &engine.Fake{}
+	err := environment.Run(pulumi.WithMocks("cnpg-backup", "homelab", fake), func(info *pulumi.RunInfo) { info.Config = settings })
+	if err != nil {
+		return nil, err
+	}
+	return read(fake)
+}
+
+// read takes out what the lab runs.
+func read(fake *engine.Fake) (*Rendered, error) {
 	objects, err := fake.Objects()
 	if err != nil {
 		return nil, err
