@@ -81,8 +81,8 @@ func TestARetentionShorterThanTheScheduleIsAWarning(t *testing.T) {
 		"a month of barman's":   {Backup{Schedule: "0 0 2 1 * *", Retention: "1m"}, nil},
 		"workdays":              {Backup{Schedule: "0 0 2 * * 1-5", Retention: "2d"}, []string{"3 days"}},
 		"leap days":             {Backup{Schedule: "0 0 2 29 2 *", Retention: "36m"}, []string{"1461 days"}},
-		"one store's own":       {Backup{Retention: "30d", MinIO: StoreOptions{Retention: "2d"}}, []string{`"2d" of minio`}},
-		"no base backups":       {Backup{Retention: "1d", Suspend: true}, nil},
+		"one store's own":       {Backup{Schedule: "0 0 2 * * 0", Retention: "30d", MinIO: StoreOptions{Retention: "2d"}}, []string{`"2d" of minio`}},
+		"no base backups":       {Backup{Schedule: "0 0 2 * * 0", Retention: "1d", Suspend: true}, nil},
 		"twice on the same day": {Backup{Schedule: "0 0 2,14 * * 0", Retention: "6d"}, []string{"7 days"}},
 	} {
 		t.Run(name, func(t *testing.T) {
