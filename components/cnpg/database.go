@@ -301,6 +301,9 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	if err := database.newMirror(ctx, p, postgres); err != nil {
 		return nil, err
 	}
+	if err := database.newDrills(ctx, p, postgres); err != nil {
+		return nil, err
+	}
 	if err := database.newMonitoring(ctx, p, postgres); err != nil {
 		return nil, err
 	}

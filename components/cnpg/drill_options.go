@@ -74,7 +74,7 @@ func (d DrillOptions) withDefaults(n names, spec cnpgv1.ClusterSpec) DrillOption
 	if d.Query != "" && d.Result == "" {
 		d.Result = "t"
 	}
-	if d.Database == "" {
+	if d.Query != "" && d.Database == "" {
 		d.Database = applicationDatabase(spec)
 	}
 	if d.Deadline == "" {

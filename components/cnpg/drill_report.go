@@ -51,7 +51,7 @@ type DrillReport struct {
 
 // DrillCheck is one question to the restored database.
 type DrillCheck struct {
-	// Name is answers, complete, recent, sound, checksums or query.
+	// Name is answers, complete, recent, libraries, sound, checksums or query.
 	Name string `json:"name"`
 	// Result is passed, failed, or not made. Why says why it is one of the latter.
 	Result string `json:"result"`

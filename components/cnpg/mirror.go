@@ -213,6 +213,20 @@ func (s store) caVolume() string { return string(s.location) + "-ca" }
 
 const caFile = "ca.crt"
 
+// caVolumes are that volume, if the store has one.
+func (s store) caVolumes() []corev1.Volume {
+	if s.endpointCA == nil {
+		return nil
+	}
+	return []corev1.Volume{{
+		Name: s.caVolume(),
+		VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: s.endpointCA.Name,
+			Items:      []corev1.KeyToPath{{Key: s.endpointCA.Key, Path: caFile}},
+		}},
+	}}
+}
+
 // caMount is where that volume is, if the store has one.
 func (s store) caMount() []corev1.VolumeMount {
 	if s.endpointCA == nil {
@@ -312,17 +326,7 @@ func (job mirrorJob) spec() (batchv1.CronJobSpec, error) {
 // pod copies first and prunes when that went well.
 func (job mirrorJob) pod() (corev1.PodSpec, error) {
 	pod := jobPod(mirrorUser)
-	for _, end := range []store{job.archive, job.mirror} {
-		if ca := end.endpointCA; ca != nil {
-			pod.Volumes = append(pod.Volumes, corev1.Volume{
-				Name: end.caVolume(),
-				VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
-					SecretName: ca.Name,
-					Items:      []corev1.KeyToPath{{Key: ca.Key, Path: caFile}},
-				}},
-			})
-		}
-	}
+	pod.Volumes = append(pod.Volumes, append(job.archive.caVolumes(), job.mirror.caVolumes()...)...)
 	containers := []corev1.Container{job.copyContainer()}
 	if job.options.PruneSecret != "" {
 		containers = append(containers, job.cleanContainer())

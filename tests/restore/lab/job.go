@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,48 +26,58 @@ type Run struct {
 	Failed string
 	// Output is what all containers said.
 	Output string
-	// Message is the termination message of the container that copies.
+	// Message is the termination message of the container that writes one.
 	Message []byte
+	// Left are the files with anything in them that the pod's volume held at its
+	// end.
+	Left []string
 	// Took is how long it all took.
 	Took time.Duration
 	// Peak is the memory, in bytes, that the largest of its processes had.
 	Peak int64
 }
 
-// RunJob runs the containers of a CronJob's pod one after the other, as a
-// kubelet would: their command and nothing but their environment, with
-// credentials out of the Secrets. When ctx ends, all processes are killed.
+// RunJob runs the containers of a CronJob's pod as a kubelet would: those that
+// prepare one after the other, then the others beside one another, each with its
+// command and nothing but its environment, with credentials out of the Secrets.
+// When ctx ends, all processes are killed.
 func RunJob(ctx context.Context, job batchv1.CronJob, secrets client.Client) (Run, error) {
-	pod := job.Spec.JobTemplate.Spec.Template.Spec
-	var output bytes.Buffer
-	// The containers of a pod share /tmp.
+	spec := job.Spec.JobTemplate.Spec.Template.Spec
+	// The containers of a pod share /tmp, and a volume if it has one.
 	shared, err := os.MkdirTemp(Directory(), "pod-")
 	if err != nil {
 		return Run{}, err
 	}
 	defer func() { _ = os.RemoveAll(shared) }()
-	message := filepath.Join(shared, "message")
-	if err := os.WriteFile(message, nil, 0o600); err != nil {
+	p := pod{namespace: job.Namespace, secrets: secrets, shared: shared, volume: Volume(job)}
+	if p.volume == "" {
+		p.volume = filepath.Join(shared, "volume")
+	}
+	if err := errors.Join(os.MkdirAll(p.volume, 0o700), os.WriteFile(p.message(), nil, 0o600)); err != nil {
 		return Run{}, err
 	}
-	mounts, err := mountSecrets(ctx, job.Namespace, pod, secrets, shared)
-	if err != nil {
+	if p.mounts, err = mountSecrets(ctx, job.Namespace, spec, secrets, shared); err != nil {
 		return Run{}, err
 	}
 	start, run := time.Now(), Run{}
-	for _, container := range append(pod.InitContainers[:len(pod.InitContainers):len(pod.InitContainers)], pod.Containers...) {
-		ok, peak, err := runContainer(ctx, job.Namespace, container, secrets, mounts, message, &output)
-		if err != nil {
-			return Run{}, fmt.Errorf("container %s: %w", container.Name, err)
+	for _, container := range spec.InitContainers {
+		if err := p.runAll(ctx, []corev1.Container{container}, &run); err != nil {
+			return Run{}, err
 		}
-		run.Peak = max(run.Peak, peak)
-		if !ok {
-			run.Failed = container.Name
+		if run.Failed != "" {
 			break
 		}
 	}
-	run.Took, run.Output = time.Since(start), output.String()
-	run.Message, err = os.ReadFile(message)
+	if run.Failed == "" {
+		if err := p.runAll(ctx, spec.Containers, &run); err != nil {
+			return Run{}, err
+		}
+	}
+	run.Took = time.Since(start)
+	if run.Left, err = leftIn(p.volume); err != nil {
+		return Run{}, err
+	}
+	run.Message, err = os.ReadFile(p.message())
 	return run, err
 }
 
@@ -107,19 +119,109 @@ func inMounts(value string, container corev1.Container, mounts map[string]string
 	return value
 }
 
+// volumeAnnotation is where a test puts the volume of a job's pod.
+const volumeAnnotation = "lab/volume"
+
+// PutVolume has the volume of a job's pod in a directory, which stays.
+func PutVolume(job *batchv1.CronJob, directory string) {
+	job.Annotations = map[string]string{volumeAnnotation: directory}
+}
+
+// Volume is where that is, "" for a directory that goes with the pod.
+func Volume(job batchv1.CronJob) string { return job.Annotations[volumeAnnotation] }
+
+// leftIn are the files in a directory that hold anything.
+func leftIn(directory string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(directory, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		if info, err := entry.Info(); err == nil && info.Size() > 0 {
+			files = append(files, path)
+		}
+		return nil
+	})
+	return files, err
+}
+
+// ProcessesIn are the processes that work in a directory, or were told of it.
+func ProcessesIn(directory string) []int {
+	var found []int
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	for _, process := range processes {
+		pid, err := strconv.Atoi(filepath.Base(process))
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		at, _ := os.Readlink(filepath.Join(process, "cwd")) // it may have ended
+		for _, file := range []string{"cmdline", "environ"} {
+			content, _ := os.ReadFile(filepath.Join(process, file))
+			at += string(content)
+		}
+		if strings.Contains(at, directory) {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+// pod is what the containers of one run share.
+type pod struct {
+	namespace      string
+	secrets        client.Client
+	shared, volume string
+	// mounts are the folders of the volumes with Secrets, by the volumes' names.
+	mounts map[string]string
+}
+
+// message is the file of the termination message.
+func (p pod) message() string { return filepath.Join(p.shared, "message") }
+
+// runAll runs containers beside one another and notes the first one that failed.
+func (p pod) runAll(ctx context.Context, containers []corev1.Container, run *Run) error {
+	type result struct {
+		output bytes.Buffer
+		ok     bool
+		peak   int64
+		err    error
+	}
+	results := make([]result, len(containers))
+	var all sync.WaitGroup
+	for i := range containers {
+		all.Go(func() {
+			at := &results[i]
+			at.ok, at.peak, at.err = p.runContainer(ctx, containers[i], &at.output)
+		})
+	}
+	all.Wait()
+	for i := range results {
+		at := &results[i]
+		if at.err != nil {
+			return fmt.Errorf("container %s: %w", containers[i].Name, at.err)
+		}
+		run.Peak = max(run.Peak, at.peak)
+		run.Output += at.output.String()
+		if !at.ok && run.Failed == "" {
+			run.Failed = containers[i].Name
+		}
+	}
+	return nil
+}
+
 // runContainer tells whether the command ended well, and the memory of the
 // largest process.
-func runContainer(ctx context.Context, namespace string, container corev1.Container, secrets client.Client,
-	mounts map[string]string, message string, output *bytes.Buffer,
-) (ok bool, peak int64, err error) {
+func (p pod) runContainer(ctx context.Context, container corev1.Container, output *bytes.Buffer) (ok bool, peak int64, err error) {
 	path := imagePath(container)
-	environment := []string{"PATH=" + path, "HOME=/", "TMPDIR=" + filepath.Dir(message), "TERMINATION_LOG=" + message}
+	environment := []string{
+		"PATH=" + path, "HOME=/", "TMPDIR=" + p.shared, "TERMINATION_LOG=" + p.message(), "DRILL_FOLDER=" + p.volume,
+	}
 	for _, variable := range container.Env {
-		value, err := variableValue(ctx, namespace, variable, secrets)
+		value, err := variableValue(ctx, p.namespace, variable, p.secrets)
 		if err != nil {
 			return false, 0, err
 		}
-		environment = append(environment, variable.Name+"="+inMounts(value, container, mounts))
+		environment = append(environment, variable.Name+"="+inMounts(value, container, p.mounts))
 	}
 	program, err := lookUp(container.Command[0], path)
 	if err != nil {
@@ -127,7 +229,7 @@ func runContainer(ctx context.Context, namespace string, container corev1.Contai
 	}
 	// What Go says of a child's memory counts the moment before its exec, when it
 	// still was this process; time starts it out of a small one.
-	measured := filepath.Join(filepath.Dir(message), "memory")
+	measured := filepath.Join(p.shared, "memory-"+container.Name)
 	cmd := exec.CommandContext(ctx, busybox, append([]string{"time", "-f", "%M", "-o", measured, program}, container.Command[1:]...)...)
 	cmd.Env = environment
 	cmd.Stdout, cmd.Stderr = output, output
@@ -161,10 +263,14 @@ func measuredMemory(file string) int64 {
 // imagePath is where a container finds its programs: the copy image has nothing
 // but BusyBox and rclone.
 func imagePath(container corev1.Container) string {
-	if container.Command[0] == "sh" {
+	switch {
+	case container.Name == "postgres":
+		return filepath.Dir(postgresProgram("postgres")) + ":/usr/bin:/bin"
+	case container.Command[0] == "sh":
 		return toolsFolder(Directory())
+	default:
+		return "/usr/bin:/bin"
 	}
-	return "/usr/bin:/bin"
 }
 
 func lookUp(program, path string) (string, error) {

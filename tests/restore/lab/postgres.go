@@ -39,6 +39,9 @@ func instanceAt(dir string) *Instance { return &Instance{dir: dir} }
 func (i *Instance) data() string { return filepath.Join(i.dir, "data") }
 func (i *Instance) run() string  { return filepath.Join(i.dir, "run") }
 
+// Settings is the file with the server's settings.
+func (i *Instance) Settings() string { return filepath.Join(i.data(), "postgresql.conf") }
+
 // initialize makes an empty database.
 func (i *Instance) initialize(ctx context.Context, arguments ...string) error {
 	arguments = append([]string{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
@@ -18,10 +19,12 @@ import (
 
 // Rendered are the objects of one database that the lab runs.
 type Rendered struct {
-	// Stores are the ObjectStores by name, Mirror is the CronJob.
+	// Stores are the ObjectStores by name, Mirror is the CronJob that copies, and
+	// Drills are those that restore, by name.
 	Stores  map[string]barmanv1.ObjectStore
 	Cluster cnpgv1.Cluster
 	Mirror  batchv1.CronJob
+	Drills  map[string]batchv1.CronJob
 	// Policies are those of MinIO, by name.
 	Policies map[string]string
 	// Lifecycle are the rules of the bucket at MinIO.
@@ -102,11 +105,12 @@ func read(fake *engine.Fake) (*Rendered, error) {
 	if err != nil {
 		return nil, err
 	}
-	rendered := &Rendered{Stores: map[string]barmanv1.ObjectStore{}, Policies: map[string]string{}}
+	rendered := &Rendered{Stores: map[string]barmanv1.ObjectStore{}, Policies: map[string]string{}, Drills: map[string]batchv1.CronJob{}}
 	if err := rendered.readMinIO(fake); err != nil {
 		return nil, err
 	}
 	var store barmanv1.ObjectStore
+	var job batchv1.CronJob
 	for _, object := range objects {
 		var into any
 		switch object["kind"] {
@@ -116,7 +120,8 @@ func read(fake *engine.Fake) (*Rendered, error) {
 			store = barmanv1.ObjectStore{}
 			into = &store
 		case "CronJob":
-			into = &rendered.Mirror
+			job = batchv1.CronJob{}
+			into = &job
 		default:
 			continue
 		}
@@ -127,8 +132,13 @@ func read(fake *engine.Fake) (*Rendered, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the %s: %w", object["kind"], err)
 		}
-		if into == &store {
+		switch {
+		case into == &store:
 			rendered.Stores[store.Name] = store
+		case into == &job && strings.HasSuffix(job.Name, "-mirror"):
+			rendered.Mirror = job
+		case into == &job:
+			rendered.Drills[job.Name] = job
 		}
 	}
 	return rendered, nil

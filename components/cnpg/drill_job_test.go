@@ -1,0 +1,271 @@
+package cnpg
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// drillJobs are the drills that a database registers, by name.
+func drillJobs(t *testing.T, dryRun bool, args *DatabaseArgs, storage *StorageArgs) map[string]batchv1.CronJob {
+	t.Helper()
+	jobs := map[string]batchv1.CronJob{}
+	if storage == nil {
+		storage = storageArgs()
+	}
+	mocks := deployIn(t, dryRun, args, storage)
+	for _, at := range []string{"b2", "minio"} {
+		name := "authentik-drill-" + at
+		if !slices.ContainsFunc(mocks.names(), func(one string) bool { return strings.HasSuffix(one, name) }) {
+			continue
+		}
+		registered := mocks.only(t, name)
+		assert.Equal(t, "kubernetes:batch/v1:CronJob", registered.TypeToken)
+		assertParent(t, registered, "Database")
+		assert.Contains(t, dependencies(registered), "authentik-cluster")
+		content, err := json.Marshal(registered.Inputs.Mappable())
+		require.NoError(t, err)
+		var job batchv1.CronJob
+		require.NoError(t, json.Unmarshal(content, &job))
+		jobs[job.Name] = job
+	}
+	return jobs
+}
+
+// drilling are the arguments of a database with the drill.
+func drilling() *DatabaseArgs {
+	args := databaseArgs()
+	args.Drill.Enabled = new(true)
+	return args
+}
+
+func TestDrillsAreMadeWhenSwitchedOn(t *testing.T) {
+	t.Parallel()
+	off, noMirror := databaseArgs(), drilling()
+	off.Drill.Enabled = new(false)
+	noMirror.Mirror.Disabled = true
+	for name, test := range map[string]struct {
+		args *DatabaseArgs
+		want []string
+	}{
+		"not said":       {databaseArgs(), nil},
+		"off":            {off, nil},
+		"on":             {drilling(), []string{"authentik-drill-b2", "authentik-drill-minio"}},
+		"without mirror": {noMirror, []string{"authentik-drill-b2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inUpAndPreview(t, func(t *testing.T, dryRun bool) {
+				assert.Equal(t, test.want, slices.Sorted(maps.Keys(drillJobs(t, dryRun, test.args, nil))))
+			})
+		})
+	}
+}
+
+func TestDrillHasNoRightsAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	args := drilling()
+	args.Spec.StorageConfiguration = cnpgv1.StorageConfiguration{Size: "20Gi", StorageClass: new("longhorn")}
+	args.Spec.Tablespaces = []cnpgv1.TablespaceConfiguration{
+		{Name: "old", Storage: cnpgv1.StorageConfiguration{Size: "10Gi"}},
+	}
+	for name, job := range drillJobs(t, false, args, nil) {
+		assert.Equal(t, batchv1.ForbidConcurrent, job.Spec.ConcurrencyPolicy)
+		inner := job.Spec.JobTemplate.Spec
+		assert.EqualValues(t, 0, *inner.BackoffLimit)
+		assert.EqualValues(t, 6*60*60+5*60, *inner.ActiveDeadlineSeconds, "there is time for a report")
+		assert.EqualValues(t, 24*60*60, *inner.TTLSecondsAfterFinished)
+		pod := inner.Template.Spec
+		assert.False(t, *pod.AutomountServiceAccountToken)
+		assert.Empty(t, pod.ServiceAccountName)
+		assert.True(t, *pod.SecurityContext.RunAsNonRoot)
+		assert.EqualValues(t, 26, *pod.SecurityContext.RunAsUser)
+		assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type)
+		require.Len(t, pod.Containers, 2)
+		for _, container := range pod.Containers {
+			assert.False(t, *container.SecurityContext.AllowPrivilegeEscalation)
+			assert.True(t, *container.SecurityContext.ReadOnlyRootFilesystem)
+			assert.Equal(t, []corev1.Capability{"ALL"}, container.SecurityContext.Capabilities.Drop)
+			assert.NotEmpty(t, container.Resources.Limits, name)
+			assert.Contains(t, container.VolumeMounts, corev1.VolumeMount{Name: "drill", MountPath: "/drill"})
+		}
+		volume := pod.Volumes[slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == "drill" })]
+		claim := volume.Ephemeral.VolumeClaimTemplate.Spec
+		assert.Equal(t, "34Gi", claim.Resources.Requests.Storage().String())
+		assert.Equal(t, "longhorn", *claim.StorageClassName)
+	}
+}
+
+// The key with the rights of the mirror's job is that which does not write to the
+// archive. PostgreSQL gets none.
+func TestDrillReadsWithWhatMayOnlyRead(t *testing.T) {
+	t.Parallel()
+	storage := storageArgs()
+	storage.Bitwarden.MirrorItem = "backblaze-b2-cnpg-mirror"
+	args := drilling()
+	args.Generation = 2
+	args.Drill.BandwidthLimit = "4M"
+	args.Drill.Query, args.Drill.Result = "select count(*) > 0 from users", ""
+	args.MinIO.Retention = "2w"
+	jobs := drillJobs(t, false, args, storage)
+	restoring := podOf(jobs["authentik-drill-b2"]).Containers[0]
+	assert.Equal(t, DrillReportContainer, restoring.Name)
+	assert.Equal(t, []string{"python3", "-c", drillRestoreScript}, restoring.Command, "the image has no shell")
+	assert.Subset(t, variables(restoring), map[string]string{
+		"COPY": "b2", "ENDPOINT": "https://s3.us-west-002.backblazeb2.com",
+		"DESTINATION": "s3://homelab-cnpg-b2/auth/authentik-postgresql", "SERVER_NAME": "authentik-postgresql-2",
+		"AWS_ACCESS_KEY_ID":                B2MirrorSecret + "/AWS_ACCESS_KEY_ID",
+		"AWS_SECRET_ACCESS_KEY":            B2MirrorSecret + "/AWS_SECRET_ACCESS_KEY",
+		"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+		"TURN":                             "0", "PERIOD": "604800", "DEADLINE": "21600", "MAX_AGE": "609300", "PARALLEL": "4",
+		"BANDWIDTH": "4194304", "RETENTION_DAYS": "30", "RESULT": "t",
+	})
+	other := podOf(jobs["authentik-drill-minio"]).Containers[0]
+	assert.Subset(t, variables(other), map[string]string{
+		"COPY": "minio", "TURN": "1", "MAX_AGE": "616500", "RETENTION_DAYS": "14",
+		"AWS_ACCESS_KEY_ID": storage.MinIO.Secret + "/AWS_ACCESS_KEY_ID",
+	})
+	postgres := podOf(jobs["authentik-drill-b2"]).Containers[1]
+	assert.Equal(t, args.Spec.ImageName, postgres.Image)
+	assert.Equal(t, []string{"sh", "-c", drillPostgresScript}, postgres.Command)
+	assert.Equal(t, map[string]string{"HOME": "/tmp", "QUERY": "select count(*) > 0 from users", "DATABASE": "app"},
+		variables(postgres))
+
+	args.Drill.NewestOnly = true
+	args.Suspend = true
+	for _, job := range drillJobs(t, false, args, storage) {
+		restoring := podOf(job).Containers[0]
+		assert.Empty(t, variables(restoring)["TURN"])
+		assert.Empty(t, variables(restoring)["MAX_AGE"], "a suspended schedule promises nothing")
+	}
+}
+
+func TestDrillTrustsTheStoresAuthority(t *testing.T) {
+	t.Parallel()
+	storage := storageArgs()
+	storage.MinIO.EndpointCA = &machineryapi.SecretKeySelector{
+		LocalObjectReference: machineryapi.LocalObjectReference{Name: "nas-ca"}, Key: "ca.crt",
+	}
+	pod := podOf(drillJobs(t, false, drilling(), storage)["authentik-drill-minio"])
+	assert.Equal(t, "/mnt/minio-ca/ca.crt", variables(pod.Containers[0])["AWS_CA_BUNDLE"])
+	assert.Contains(t, pod.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "minio-ca", MountPath: "/mnt/minio-ca", ReadOnly: true})
+}
+
+// What the operator mounts for extensions is where the database's own settings
+// look for it.
+func TestDrillHasTheDatabasesExtensionsAndUser(t *testing.T) {
+	t.Parallel()
+	args := drilling()
+	args.Spec.PostgresUID, args.Spec.PostgresGID = 999, 999
+	args.Spec.PostgresConfiguration.Extensions = []cnpgv1.ExtensionConfiguration{{
+		Name: "vector_x", ImageVolumeSource: corev1.ImageVolumeSource{Reference: "example.org/vector:1.0.0"}, LdLibraryPath: []string{"system"},
+	}}
+	pod := podOf(drillJobs(t, false, args, nil)["authentik-drill-b2"])
+	assert.EqualValues(t, 999, *pod.SecurityContext.RunAsUser)
+	assert.Contains(t, pod.Volumes, corev1.Volume{Name: "ext-vector-x", VolumeSource: corev1.VolumeSource{
+		Image: &corev1.ImageVolumeSource{Reference: "example.org/vector:1.0.0"},
+	}})
+	assert.Contains(t, pod.Containers[1].VolumeMounts,
+		corev1.VolumeMount{Name: "ext-vector-x", MountPath: "/extensions/vector_x", ReadOnly: true})
+	assert.Equal(t, "/extensions/vector_x/system", variables(pod.Containers[1])["LD_LIBRARY_PATH"])
+}
+
+// Each database has a time of its own, and its copies are half a week apart.
+func TestDrillsSpreadOverTheWeek(t *testing.T) {
+	t.Parallel()
+	minutes := func(schedule string) int {
+		var minute, hour, day int
+		_, err := fmt.Sscanf(schedule, "%d %d * * %d", &minute, &hour, &day)
+		require.NoError(t, err)
+		return (day*24+hour)*60 + minute
+	}
+	seen := map[int]int{}
+	for i := range 200 {
+		args := databaseArgs()
+		args.Namespace = "namespace-" + string(rune('a'+i%26))
+		args.Cluster = "database-" + time.Duration(i).String()
+		options := DrillOptions{}.withDefaults(args.names("db"), args.Spec)
+		assert.Empty(t, options.Validate(nil))
+		b2, minio := minutes(options.B2Schedule), minutes(options.MinIOSchedule)
+		assert.Equal(t, 7*24*60/2, (minio-b2+7*24*60)%(7*24*60))
+		assert.Equal(t, 7*24*time.Hour, longestPause("0 "+options.B2Schedule))
+		seen[b2/60]++
+		seen[minio/60]++
+	}
+	assert.Greater(t, len(seen), 100, "400 runs meet in few of the 168 hours")
+	for hour, runs := range seen {
+		assert.LessOrEqual(t, runs, 12, "hour %d", hour)
+	}
+}
+
+func TestDrillOptionsAreChecked(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(*DatabaseArgs)
+		want   string
+	}{
+		"six fields":     {func(a *DatabaseArgs) { a.Drill.B2Schedule = "0 0 3 * * 6" }, "drill.b2Schedule"},
+		"never":          {func(a *DatabaseArgs) { a.Drill.MinIOSchedule = "0 3 31 2 *" }, "drill.minioSchedule"},
+		"too short":      {func(a *DatabaseArgs) { a.Drill.Deadline = "5s" }, "drill.deadline"},
+		"no duration":    {func(a *DatabaseArgs) { a.Drill.MaxAge = "a day" }, "drill.maxAge"},
+		"no time":        {func(a *DatabaseArgs) { a.Drill.Keep = "0s" }, "drill.keep"},
+		"bits":           {func(a *DatabaseArgs) { a.Drill.BandwidthLimit = "4Mbit" }, "drill.bandwidthLimit"},
+		"result alone":   {func(a *DatabaseArgs) { a.Drill.Result = "1" }, "drill.result"},
+		"database alone": {func(a *DatabaseArgs) { a.Drill.Database = "app" }, "drill.database"},
+		"volume":         {func(a *DatabaseArgs) { a.Drill.VolumeSize = "20" }, "drill.volumeSize"},
+		"class":          {func(a *DatabaseArgs) { a.Drill.StorageClass = "Not a name" }, "drill.storageClass"},
+		"milli-bytes": {func(a *DatabaseArgs) {
+			a.Drill.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512m")}
+		}, "drill.resources.limits.memory"},
+		"a catalog alone": {inCatalog, "drill.image"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args := drilling()
+			test.change(args)
+			problems := args.Validate(nil, "authentik", storageArgs())
+			require.Len(t, problems, 1, "%v", problems)
+			assert.Equal(t, test.want, problems[0].Field)
+		})
+	}
+	args := drilling()
+	inCatalog(args)
+	args.Drill.Image = "ghcr.io/cloudnative-pg/postgresql:17.7"
+	assert.Empty(t, args.Validate(field.NewPath("databases").Index(0), "authentik", storageArgs()))
+}
+
+// inCatalog has the image of a database stand in a catalog.
+func inCatalog(args *DatabaseArgs) {
+	args.Spec.ImageName = ""
+	args.Spec.ImageCatalogRef = &cnpgv1.ImageCatalogRef{Major: 17}
+	args.Spec.ImageCatalogRef.APIGroup = new("postgresql.cnpg.io")
+	args.Spec.ImageCatalogRef.Kind, args.Spec.ImageCatalogRef.Name = "ImageCatalog", "postgresql"
+}
+
+func TestDrillReportIsRead(t *testing.T) {
+	t.Parallel()
+	report, err := ParseDrillReport([]byte(`{"version":1,"ok":false,"code":"CB50","problem":"…","copy":"minio",` +
+		`"server":"db","backup":"20260101T000000","backupEnd":"2026-01-01T00:00:10Z","restoredTo":"2026-01-02T03:04:05Z",` +
+		`"started":"2026-01-02T04:00:00Z","seconds":90,"checks":[{"name":"sound","result":"not made","why":"no pg_amcheck"}]}`))
+	require.NoError(t, err)
+	assert.Equal(t, MinIO, report.Copy)
+	assert.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), report.RestoredTo)
+	assert.Equal(t, []DrillCheck{{Name: "sound", Result: DrillNotMade, Why: "no pg_amcheck"}}, report.Checks)
+	for _, message := range []string{"", "Error: exit status 1", `{"version":2}`} {
+		_, err := ParseDrillReport([]byte(message))
+		assert.Error(t, err, message)
+	}
+}
