@@ -197,15 +197,21 @@ func anyKey() error {
 	return fmt.Errorf("-from-store needs a key: set %s", strings.Join(names, ", or "))
 }
 
-// look examines all databases at once and shows each as soon as those before it
+// atOnce is how many databases are looked at at a time: each takes a dozen
+// connections to each store.
+const atOnce = 10
+
+// look examines databases side by side and shows each as soon as those before it
 // are shown.
 func (o *options) look(ctx context.Context, access examine.Access, databases []database, out, complain io.Writer) int {
 	var calls examine.Calls
 	r := &report.Report{Version: report.Version, Time: time.Now().UTC(), Environment: o.stack}
-	found := make([]chan diagnosis.Database, len(databases))
+	found, places := make([]chan diagnosis.Database, len(databases)), make(chan struct{}, atOnce)
 	for i, one := range databases {
 		found[i] = make(chan diagnosis.Database, 1)
 		go func() {
+			places <- struct{}{}
+			defer func() { <-places }()
 			archive, mirror := o.proofs(ctx, access, one, &calls, complain)
 			subject := access.Database(ctx, one.name, one.layout, &calls)
 			subject.Line = restoretime.Line(o.line) * restoretime.Mbit

@@ -93,7 +93,7 @@ func entries() []entry {
 		{NoKMS, "The store cannot encrypt", "encryption is asked for, and MinIO has no key service"},
 		{StoreOther, "The store refuses to be read", "see what it said"},
 		{SecretStoreBad, "The ClusterSecretStore is not ready", "External Secrets does not reach Bitwarden through it; the Secrets keep the keys that they have"},
-		{SecretMissing, "The Secret with the key is missing", "it does not exist, lacks one of its two keys, or a blank or line break got into it"},
+		{SecretMissing, "The Secret with the key cannot be used", "it does not exist, lacks one of its two keys, or a blank or line break got into it"},
 		{SecretNotSynced, "The key does not arrive from Bitwarden", "the Secret keeps the key that it has, so backups go on until that is revoked"},
 		{CertificateOld, "A certificate between operator and plugin is overdue", "cert-manager has not issued or renewed it; once it has expired, nothing is archived"},
 		{PluginMissing, "The operator does not find the plugin", "the plugin's pod is down or in another namespace than the operator, or the database's pod is older than its entry in spec.plugins"},

@@ -480,7 +480,7 @@ func (s *Subject) backupFindings() []Finding {
 		case cnpgv1.BackupPhasePending, cnpgv1.BackupPhaseStarted, cnpgv1.BackupPhaseRunning, cnpgv1.BackupPhaseFinalizing:
 			if s.Now.Sub(since) > stuckAfter {
 				findings = append(findings, found(BackupStuck, fmt.Sprintf("Backup %s is %s", backup.Name, backup.Status.Phase), since,
-					"Delete the object; what is in the bucket stays:", s.kubectl("delete backup %s", backup.Name)))
+					"Delete the object; what is in the bucket stays:", s.kubectl("delete backups.postgresql.cnpg.io %s", backup.Name)))
 			}
 		case cnpgv1.BackupPhaseFailed, cnpgv1.BackupPhaseCompleted, cnpgv1.BackupPhaseWalArchivingFailing:
 			last = backup
@@ -529,7 +529,11 @@ func (s *Subject) catalogueFindings(role string, at cnpg.StoreLayout, read *Read
 			"Take a new base backup, and delete the old one in both stores when it is there.", s.takeBackup()))
 	}
 	if len(r.Backups) == 0 {
-		findings = append(findings, found(NoBackup, s.noBackupYet(read.Folder), time.Time{}, "Take one:", s.takeBackup()))
+		next, command := "Take one:", s.takeBackup()
+		if role == "mirror" && s.Archive.Err == nil && s.Archive.Restorable.Newest != nil {
+			next, command = "The archive has some: the mirror's next run copies them.", s.mirrorLog("copy")
+		}
+		findings = append(findings, found(NoBackup, s.noBackupYet(read.Folder), time.Time{}, next, command))
 	}
 	if r.Taken != nil && r.Taken.State == catalogue.Failed {
 		findings = append(findings, found(FailedCounts,
@@ -646,7 +650,7 @@ func (s *Subject) ageFindings() []Finding {
 			"Does it come after a write?", s.kubectl("cnpg psql %s -- -c 'select pg_switch_wal()'", l.Cluster)))
 	}
 	if l.MaxBackupAge > 0 && r.Newest != nil && s.Now.Sub(r.Newest.Ended) > l.MaxBackupAge {
-		findings = append(findings, found(BackupOld, "the newest is "+r.Newest.ID, r.Newest.Ended, "", s.kubectl("get backup --sort-by=.metadata.creationTimestamp")))
+		findings = append(findings, found(BackupOld, "the newest is "+r.Newest.ID, r.Newest.Ended, "", s.kubectl("get backups.postgresql.cnpg.io --sort-by=.metadata.creationTimestamp")))
 	}
 	return findings
 }

@@ -142,7 +142,7 @@ func (s Style) copy(to io.Writer, now time.Time, c diagnosis.Copy) {
 
 // takes is how long a restore takes, and what that rests on.
 func takes(e *diagnosis.Estimate) string {
-	text := fmt.Sprintf("takes about %d min", e.Minutes)
+	text := fmt.Sprintf("a restore takes about %d min", e.Minutes)
 	if e.Line > 0 {
 		text += fmt.Sprintf(" at %g Mbit/s", e.Line)
 	}
@@ -155,11 +155,11 @@ func restored(now time.Time, c diagnosis.Copy) string {
 	case c.Restored == nil && !c.Drilled:
 		return ""
 	case c.Restored == nil:
-		return "never restored by a drill"
+		return "drill: none has passed yet"
 	}
-	text := "last restored " + ago(now.Sub(c.Restored.At)) + " ago"
+	text := "drill: restored " + ago(now.Sub(c.Restored.At)) + " ago"
 	if c.Restored.To != nil {
-		text += fmt.Sprintf(", in %d min, to %s", (c.Restored.Seconds+59)/60, stamp(now, *c.Restored.To))
+		text += fmt.Sprintf(" in %d min, to %s", (c.Restored.Seconds+59)/60, stamp(now, *c.Restored.To))
 	}
 	return text
 }
