@@ -316,7 +316,9 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 func (d *Database) newObjectStores(ctx *pulumi.Context, p *plan, after []pulumi.Resource,
 ) ([]*kubernetesObject, error) {
 	var stores []*kubernetesObject
-	guarded, err := storeGuard{names: p.names, stack: ctx.Stack()}.hook(ctx)
+	guarded, err := storeGuard{
+		names: p.names, stack: ctx.Stack(), moved: p.storage.MinIO.FormerEndpoint, anywhere: p.args.Archive == B2,
+	}.hook(ctx)
 	if err != nil {
 		return nil, err
 	}

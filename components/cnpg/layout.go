@@ -59,8 +59,9 @@ type StoreLayout struct {
 	// Name and Spec are those of the ObjectStore.
 	Name string
 	Spec barmanv1.ObjectStoreSpec
-	// Region is the server's, "" where it takes any.
-	Region string
+	// Region is the server's, "" where it takes any, and FormerEndpoint where the
+	// bucket was before, "" when it was not moved.
+	Region, FormerEndpoint string
 	// Bucket is the bucket, and Folder the one in it with the folders of all lives.
 	Bucket, Folder string
 }
@@ -101,6 +102,9 @@ func (a *DatabaseArgs) Layout(name string, storage *StorageArgs) Layout {
 func (p *plan) storeLayout(at Location) StoreLayout {
 	store := p.store(at)
 	l := StoreLayout{Location: at, Name: p.objectStore(at), Spec: store.spec(), Region: store.region}
+	if at == MinIO {
+		l.FormerEndpoint = p.storage.MinIO.FormerEndpoint
+	}
 	l.Bucket, l.Folder, _ = strings.Cut(strings.TrimPrefix(l.Spec.Configuration.DestinationPath, "s3://"), "/")
 	return l
 }

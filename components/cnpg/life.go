@@ -292,14 +292,22 @@ func (g guard) hook(ctx *pulumi.Context, stores []*kubernetesObject) (pulumi.Res
 type storeGuard struct {
 	names
 	stack string
+	// moved is the endpoint from which the archive may be moved, "" for none.
+	moved string
+	// anywhere is whether the bucket's name tells where it is, whatever the
+	// endpoint, as at B2.
+	anywhere bool
 }
 
 // judge compares the ObjectStore that is there with the one that is wanted.
 func (g storeGuard) judge(there, wanted map[string]any) error {
 	before, server := archiveOf(there)
 	after, _ := archiveOf(wanted)
-	if before == "" || before == after || server != "" && server != g.serverName() {
+	if before == "" || server != "" && server != g.serverName() {
 		return nil
+	}
+	if before == after {
+		return g.judgeEndpoint(there, endpointOf(there), endpointOf(wanted))
 	}
 	return errors.New(strings.Join([]string{
 		fmt.Sprintf("database %q: refused, because Cluster %s/%s may archive there.", g.database, g.namespace, g.cluster),
@@ -310,6 +318,29 @@ func (g storeGuard) judge(there, wanted map[string]any) error {
 		"1. The backups stay where they are: say so with bucket and path.",
 		fmt.Sprintf("2. They begin anew in the other folder: generation: %d.", g.generation+1),
 	}, "\n"))
+}
+
+// judgeEndpoint wants the bucket to be at the server where it was, or to have been
+// copied from there.
+func (g storeGuard) judgeEndpoint(there map[string]any, before, after string) error {
+	if g.anywhere || before == "" || before == after || sameServer(before, after) || sameServer(before, g.moved) {
+		return nil
+	}
+	return errors.New(strings.Join([]string{
+		fmt.Sprintf("database %q: refused, because Cluster %s/%s may archive there.", g.database, g.namespace, g.cluster),
+		"ObjectStore " + g.namespace + "/" + nameOf(there) + " is at " + before + ".",
+		"- Asked for: " + after + ". What is not copied there is missing in the",
+		"  archive, and no restore gets over the hole.",
+		"Two ways out:",
+		"1. It is the same server under another name, or its bucket is being copied to",
+		"   the other one as docs/move-nas.md says: minio.formerEndpoint: " + before,
+		"2. Neither: take this change back.",
+	}, "\n"))
+}
+
+func endpointOf(object map[string]any) string {
+	endpoint, _, _ := unstructured.NestedString(object, "spec", "configuration", "endpointURL")
+	return endpoint
 }
 
 // archiveOf is an ObjectStore's path, and the server name that is written there

@@ -208,6 +208,49 @@ func TestAnArchiveStaysWhereItIs(t *testing.T) {
 	}
 }
 
+func TestAnArchiveStaysAtItsServer(t *testing.T) {
+	t.Parallel()
+	const here, elsewhere = "https://nas.example.org:9000", "https://new.example.org:7070"
+	store := func(endpoint, server string) map[string]any {
+		return map[string]any{
+			"metadata": map[string]any{"name": "authentik-minio-store", "annotations": map[string]any{archivedBy: server}},
+			"spec": map[string]any{"configuration": map[string]any{
+				"destinationPath": "s3://backups/auth/authentik-postgresql", "endpointURL": endpoint,
+			}},
+		}
+	}
+	for name, test := range map[string]struct {
+		there    map[string]any
+		wanted   string
+		moved    string
+		anywhere bool
+		refused  bool
+	}{
+		"the same server":         {store(here, "authentik-postgresql"), here, "", false, false},
+		"with a slash":            {store(here, "authentik-postgresql"), here + "/", "", false, false},
+		"another server":          {store(here, "authentik-postgresql"), elsewhere, "", false, true},
+		"copied from there":       {store(here, "authentik-postgresql"), elsewhere, here, false, false},
+		"copied from a third":     {store(here, "authentik-postgresql"), elsewhere, "https://third.example.org", false, true},
+		"said before it is moved": {store(here, "authentik-postgresql"), elsewhere, elsewhere, false, true},
+		"with a later generation": {store(here, "authentik-postgresql-0"), elsewhere, "", false, false},
+		"at B2":                   {store(here, "authentik-postgresql"), elsewhere, "", true, false},
+		"nothing is known":        {store("", "authentik-postgresql"), elsewhere, "", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := storeGuard{names: databaseArgs().names("authentik"), stack: "homelab", moved: test.moved, anywhere: test.anywhere}.
+				judge(test.there, store(test.wanted, "authentik-postgresql"))
+			if !test.refused {
+				require.NoError(t, err)
+				return
+			}
+			for _, part := range []string{`database "authentik": refused`, here, elsewhere, "minio.formerEndpoint: " + here, "docs/move-nas.md"} {
+				require.ErrorContains(t, err, part)
+			}
+		})
+	}
+}
+
 func TestWhatExistsKeepsItsFolders(t *testing.T) {
 	t.Parallel()
 	args := databaseArgs()

@@ -164,9 +164,45 @@ func TestTheRegionOfMinIOIsSaidWhereItHasToBe(t *testing.T) {
 	// asked for the region of MinIO.
 	assert.NotContains(t, string(store), "REGION")
 
+	assert.Contains(t, string(job), `{"name":"RCLONE_CONFIG_MIRROR_PROVIDER","value":"Other"}`)
+
 	for region, good := range map[string]bool{"": true, "us-east-1": true, "home": true, "1home": false, "ho me": false, "home/1": false} {
 		minio := storageArgs().MinIO
 		minio.Region = region
 		assert.Equal(t, good, len(minio.validate(nil)) == 0, "%q", region)
+	}
+}
+
+func TestBarmanIsToldTheRegionByASecret(t *testing.T) {
+	t.Parallel()
+	told := func(region, key string) StorageArgs {
+		storage := storageArgs()
+		storage.MinIO.Region, storage.MinIO.RegionKey = region, key
+		return *storage
+	}
+	args := databaseArgs()
+	for key, want := range map[string]string{"": "", "AWS_REGION": `"region":{"name":"minio","key":"AWS_REGION"}`} {
+		storage := told("garage", key)
+		require.Empty(t, storage.Validate(nil))
+		p := args.plan("authentik", storage)
+		spec, err := json.Marshal(p.store(MinIO).spec())
+		require.NoError(t, err)
+		assert.Equal(t, want != "", strings.Contains(string(spec), "region"))
+		assert.Contains(t, string(spec), want)
+		spec, err = json.Marshal(p.store(B2).spec())
+		require.NoError(t, err)
+		assert.NotContains(t, string(spec), "region")
+	}
+
+	ofUser := told("garage", "AWS_REGION")
+	ofUser.MinIO.Secret, ofUser.MinIO.User = "", "homelab-<namespace>"
+	for want, storage := range map[string]StorageArgs{
+		`minio.regionKey: Invalid value: "AWS_REGION": give region, too`: told("", "AWS_REGION"),
+		`minio.regionKey: Invalid value: "AWS REGION": a valid config`:   told("garage", "AWS REGION"),
+		`minio.regionKey: Forbidden: user is for MinIO`:                  ofUser,
+	} {
+		problems := storage.Validate(nil)
+		require.Len(t, problems, 1, want)
+		assert.Contains(t, problems[0].Error(), want)
 	}
 }

@@ -244,13 +244,11 @@ func (s store) rclonePath(name string) string {
 // See https://rclone.org/docs/#config-file and https://rclone.org/s3/.
 func (s store) rcloneEnv(name string) []corev1.EnvVar {
 	prefix := "RCLONE_CONFIG_" + strings.ToUpper(name) + "_"
-	provider := "Other"
-	if s.location == MinIO {
-		provider = "Minio"
-	}
 	env := []corev1.EnvVar{
 		{Name: prefix + "TYPE", Value: "s3"},
-		{Name: prefix + "PROVIDER", Value: provider},
+		// The one that supposes the least of a server: that it takes the bucket in
+		// the path. https://github.com/rclone/rclone/blob/v1.76.0/backend/s3/provider/Other.yaml
+		{Name: prefix + "PROVIDER", Value: "Other"},
 		{Name: prefix + "ENDPOINT", Value: s.endpoint},
 		envFromSecret(prefix+"ACCESS_KEY_ID", secretKey(s.secret, accessKeyID)),
 		envFromSecret(prefix+"SECRET_ACCESS_KEY", secretKey(s.secret, secretAccessKey)),

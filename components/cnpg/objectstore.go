@@ -112,8 +112,10 @@ type store struct {
 	endpoint     string
 	// endpointCA is where its CA certificate is; nil for the public CAs.
 	endpointCA *machineryapi.SecretKeySelector
-	// region is "" where the server takes any.
-	region string
+	// region is "" where the server takes any, and regionRef where barman finds it,
+	// nil where barman is not told.
+	region    string
+	regionRef *machineryapi.SecretKeySelector
 	// secret is the Secret with its credentials.
 	secret string
 	// options are complete, and what is switched off is empty.
@@ -125,10 +127,14 @@ func (p *plan) store(at Location) store {
 	b2, minio := p.storage.B2, p.storage.MinIO
 	options := p.args.options(at).withoutNone()
 	if at == MinIO {
-		return store{
+		nas := store{
 			location: MinIO, bucket: minio.Bucket, path: p.path, region: minio.Region,
 			endpoint: minio.Endpoint, endpointCA: minio.EndpointCA, secret: p.minioSecret(), options: options,
 		}
+		if minio.RegionKey != "" {
+			nas.regionRef = secretKey(minio.Secret, minio.RegionKey)
+		}
+		return nas
 	}
 	options.Sidecar.Env = append(checksumEnv(), options.Sidecar.Env...)
 	return store{
@@ -182,6 +188,7 @@ func (s store) spec() barmanv1.ObjectStoreSpec {
 			BarmanCredentials: barmanapi.BarmanCredentials{AWS: &barmanapi.S3Credentials{
 				AccessKeyIDReference:     secretKey(s.secret, accessKeyID),
 				SecretAccessKeyReference: secretKey(s.secret, secretAccessKey),
+				RegionReference:          s.regionRef,
 			}},
 			Wal:  &s.options.WAL,
 			Data: &data,

@@ -13,6 +13,7 @@ import (
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi-minio/sdk/go/minio"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/b2"
@@ -78,20 +79,34 @@ type B2Args struct {
 	KeyPrefix string `json:"keyPrefix,omitempty"`
 }
 
-// MinIOArgs describes the bucket on the NAS.
+// MinIOArgs describes the bucket on the NAS: at MinIO, or with AdoptBucket and Secret
+// at any server that speaks S3. It has to take the bucket's name in the path,
+// signatures of version 4, uploads in parts, and metadata of objects; nothing else
+// is asked of it.
 type MinIOArgs struct {
 	// Bucket is its name. Required; 3 to 63 lower-case letters, digits, dots and
 	// hyphens.
 	Bucket string `json:"bucket"`
-	// AdoptBucket uses a bucket of that name that exists already. Default false:
-	// the bucket is created.
+	// AdoptBucket uses a bucket of that name that exists already, and with Secret
+	// neither the MinIO plugin nor its configuration. Default false: the bucket is
+	// created.
 	AdoptBucket bool `json:"adoptBucket,omitempty"`
 	// Endpoint is the S3 endpoint, with scheme and port. Required.
 	Endpoint string `json:"endpoint"`
-	// Region is the one that the server was given, by MINIO_SITE_REGION. rclone and
-	// the plugin that makes the bucket have to say it; barman finds it out.
-	// Default: none, for a server that has none and takes any.
+	// FormerEndpoint is where the bucket was before: at a server from which it has
+	// been copied and is copied once more as docs/move-nas.md says, or at this one
+	// under another name. Without it an archive is not moved to another endpoint. It
+	// may be left out again after the deployment. Default: none.
+	FormerEndpoint string `json:"formerEndpoint,omitempty"`
+	// Region is the one that the server was given, for instance by
+	// MINIO_SITE_REGION. rclone and the plugin that makes the bucket have to say it;
+	// barman asks MinIO for it, and is told by RegionKey where a server does not
+	// answer. Default: none, for a server that takes any, or us-east-1.
 	Region string `json:"region,omitempty"`
+	// RegionKey is a key in Secret that holds Region, too: barman is told a region
+	// by a Secret or not at all. Default: none; barman signs for us-east-1 until the
+	// server names another one, which of those tried only MinIO does.
+	RegionKey string `json:"regionKey,omitempty"`
 	// EndpointCA is a key in a Secret, in each namespace with databases, with
 	// the CA certificate of the endpoint. Default: the public CAs.
 	EndpointCA *machineryapi.SecretKeySelector `json:"endpointCA,omitempty"`
@@ -257,10 +272,14 @@ func (a MinIOArgs) validate(at *field.Path) field.ErrorList {
 	} else {
 		problems = append(problems, checkEndpoint(at.Child("endpoint"), a.Endpoint)...)
 	}
+	if a.FormerEndpoint != "" {
+		problems = append(problems, checkEndpoint(at.Child("formerEndpoint"), a.FormerEndpoint)...)
+	}
 	if a.Region != "" && !minioRegion.MatchString(a.Region) {
 		problems = append(problems, field.Invalid(at.Child("region"), a.Region,
-			`expected what MINIO_SITE_REGION says, letters, digits, hyphens and underscores: for instance "home-1"`))
+			`expected what the server calls its region, letters, digits, hyphens and underscores: for instance "home-1"`))
 	}
+	problems = append(problems, a.validateRegionKey(at.Child("regionKey"))...)
 	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA, a.Endpoint)...)
 	problems = append(problems, a.validateKeys(at)...)
 	switch undelete := at.Child("undeleteDays"); {
@@ -269,6 +288,23 @@ func (a MinIOArgs) validate(at *field.Path) field.ErrorList {
 	case a.UndeleteDays > 0 && a.AdoptBucket:
 		problems = append(problems, field.Forbidden(undelete,
 			"an adopted bucket keeps its settings: switch versions on there, and leave undeleteDays out"))
+	}
+	return problems
+}
+
+// validateRegionKey wants the key to be of use.
+func (a MinIOArgs) validateRegionKey(at *field.Path) field.ErrorList {
+	switch {
+	case a.RegionKey == "":
+		return nil
+	case a.Region == "":
+		return field.ErrorList{field.Invalid(at, a.RegionKey, "give region, too: not everything reads the Secret")}
+	case a.User != "":
+		return field.ErrorList{field.Forbidden(at, "user is for MinIO, which tells barman its region: leave regionKey out")}
+	}
+	var problems field.ErrorList
+	for _, problem := range validation.IsConfigMapKey(a.RegionKey) {
+		problems = append(problems, field.Invalid(at, a.RegionKey, problem))
 	}
 	return problems
 }

@@ -550,6 +550,9 @@ func (s *Subject) catalogueFindings(role string, at cnpg.StoreLayout, read *Read
 		if role == "archive" && s.Mirror.Err == nil && s.Mirror.Folder.Has(r.Hole) {
 			next = "The mirror has it: copy it back, or take a base backup."
 		}
+		if former := at.FormerEndpoint; role == "archive" && former != "" {
+			next, command = "The NAS has moved: copy what is still at "+former+" (docs/move-nas.md, step 6).", ""
+		}
 		findings = append(findings, found(Hole, "the folder "+s.Layout.ServerName+" lacks "+r.Hole+", and has later ones", time.Time{}, next, command))
 	}
 	for _, name := range read.Folders {

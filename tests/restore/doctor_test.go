@@ -37,7 +37,7 @@ type verdict struct {
 	Role, Verdict, Reason, Backup, BackupID, WAL string
 	From, To                                     time.Time
 	Gaps                                         []struct{ From, To time.Time }
-	Findings                                     []struct{ Code, Seen string }
+	Findings                                     []struct{ Code, Seen, Next string }
 }
 
 // codes are those of the findings.
@@ -59,10 +59,16 @@ func (w *world) stack(entry map[string]any) map[string]any {
 		database["archive"] = string(w.args.Archive)
 	}
 	maps.Copy(database, entry)
+	nas := map[string]any{
+		"bucket": w.nas.Bucket, "endpoint": w.nas.Endpoint, "secret": w.nasName + "-credentials",
+		"endpointCA": map[string]any{"name": w.nasName + "-ca", "key": "ca.crt"},
+	}
+	if w.former != "" {
+		nas["formerEndpoint"] = w.former
+	}
 	return map[string]any{
-		"cnpg-backup:b2": map[string]any{"bucket": w.b2.Bucket, "region": "us-west-002", "endpoint": w.b2.Endpoint},
-		"cnpg-backup:minio": map[string]any{"bucket": w.nas.Bucket, "endpoint": w.nas.Endpoint, "secret": "nas-credentials",
-			"endpointCA": map[string]any{"name": "nas-ca", "key": "ca.crt"}},
+		"cnpg-backup:b2":            map[string]any{"bucket": w.b2.Bucket, "region": "us-west-002", "endpoint": w.b2.Endpoint},
+		"cnpg-backup:minio":         nas,
 		"cnpg-backup:bitwarden":     map[string]any{"store": "bitwarden-backend", "item": "backblaze-b2-cnpg-offsite"},
 		"cnpg-backup:pluginVersion": lab.Plugin(),
 		"cnpg-backup:databases":     []any{database},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 // TestEachCopyRestores loads data, takes base backups under load, mirrors, and
@@ -50,6 +51,28 @@ func TestEachCopyRestores(t *testing.T) {
 				w.requireRestores(t, w.folder(t, w.mirror, 1), nil, last)
 				w.requireRestores(t, w.folder(t, w.mirror, 1), &cnpgv1.RecoveryTarget{TargetTime: between.time}, between)
 			})
+		})
+	}
+}
+
+// TestTheNASHasARegion has one that is not the usual one. MinIO names it to barman,
+// which asks again; versitygw does not.
+func TestTheNASHasARegion(t *testing.T) {
+	for _, archive := range []cnpg.Location{cnpg.B2, cnpg.MinIO} {
+		t.Run("archive "+string(archive), func(t *testing.T) {
+			t.Parallel()
+			w := newWorldWith(t, archive, s3server.Options{Region: "home-1"})
+			w.regionKey = nasKind(t) != s3server.MinIO
+			life := w.begin(t)
+			insertAndArchive(t, life, 100)
+			_, err := life.Backup(t.Context())
+			require.NoError(t, err)
+			last := insertAndArchive(t, life, 100)
+			w.args.MinIO.Retention, w.args.B2.Retention = "30d", "30d"
+			w.runMirror(t, 1)
+			life.Stop()
+			w.requireRestores(t, w.folder(t, w.nas, 1), nil, last)
+			w.requireRestores(t, w.folder(t, w.b2, 1), nil, last)
 		})
 	}
 }

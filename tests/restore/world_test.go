@@ -41,6 +41,12 @@ type world struct {
 	args            cnpg.DatabaseArgs
 	// minioUser is the setting minio.user, "" for one key to all of the NAS.
 	minioUser string
+	// nasName begins the names of the Secrets with the NAS's key and authority.
+	nasName string
+	// former is the setting minio.formerEndpoint, "" for none.
+	former string
+	// regionKey has barman told the NAS's region.
+	regionKey bool
 	// judged are the base backups of the mirror that PostgreSQL has restored.
 	judged map[string]bool
 }
@@ -65,7 +71,7 @@ func newWorldWith(t *testing.T, archive cnpg.Location, ofNAS s3server.Options) *
 	require.NoError(t, err)
 	t.Cleanup(nas.Stop)
 	w := &world{
-		dir: dir, b2: b2, nas: nas, archive: b2, mirror: nas, judged: map[string]bool{},
+		dir: dir, b2: b2, nas: nas, archive: b2, mirror: nas, nasName: "nas", judged: map[string]bool{},
 		args: cnpg.DatabaseArgs{
 			Namespace: namespace,
 			Cluster:   cluster,
@@ -122,10 +128,15 @@ func (w *world) render(t *testing.T, generation int) *lab.Rendered {
 	args := w.args
 	args.Generation = generation
 	nas := cnpg.MinIOArgs{
-		Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: "nas-credentials",
+		Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: w.nasName + "-credentials",
 		EndpointCA: &machineryapi.SecretKeySelector{
-			LocalObjectReference: machineryapi.LocalObjectReference{Name: "nas-ca"}, Key: "ca.crt",
+			LocalObjectReference: machineryapi.LocalObjectReference{Name: w.nasName + "-ca"}, Key: "ca.crt",
 		},
+		Region: w.nas.Region(),
+	}
+	nas.FormerEndpoint = w.former
+	if w.regionKey {
+		nas.RegionKey = "AWS_REGION"
 	}
 	if w.minioUser != "" {
 		nas.Secret, nas.User, nas.UndeleteDays = "", w.minioUser, 14

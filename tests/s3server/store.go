@@ -128,6 +128,9 @@ func (s *Store) newClient(keyID, key string) (*minio.Client, error) {
 	})
 }
 
+// Region is the only one that requests may be signed for, "" for the server's own.
+func (s *Store) Region() string { return s.options.Region }
+
 // Reader is the store with a new key that may only list and read its bucket.
 func (s *Store) Reader(ctx context.Context) (*Store, error) {
 	reader := &Store{Endpoint: s.Endpoint, Bucket: s.Bucket, KeyID: "reader" + randomHex(8), Key: randomHex(20)}

@@ -20,7 +20,13 @@ func Doctor() string { return filepath.Join(Directory(), "bin", "doctor") }
 // Laptop is the script of docs/restore.md that restores without Kubernetes.
 func Laptop() string { return filepath.Join(Directory(), "bin", "laptop.sh") }
 
-// bring takes both from this repository into the lab's directory.
+// CopyNAS is the script of docs/move-nas.md that copies a bucket. The folder has the
+// programs that it needs.
+func CopyNAS() (script, programs string) {
+	return filepath.Join(Directory(), "bin", "copy-nas.sh"), toolsFolder(Directory())
+}
+
+// bring takes them from this repository into the lab's directory.
 func bring(ctx context.Context, dir string) error {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok || !filepath.IsAbs(file) {
@@ -32,7 +38,12 @@ func bring(ctx context.Context, dir string) error {
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the doctor: %w\n%s", err, output)
 	}
-	return copyProgram(filepath.Join(repository, "docs", "laptop.sh"), filepath.Join(dir, "bin", "laptop.sh"))
+	for _, script := range []string{"laptop.sh", "copy-nas.sh"} {
+		if err := copyProgram(filepath.Join(repository, "docs", script), filepath.Join(dir, "bin", script)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // KillCommand kills the lab's processes that were started with a word.

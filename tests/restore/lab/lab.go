@@ -173,18 +173,14 @@ func outside(ctx context.Context, progress io.Writer) (int, error) {
 	return 0, nil
 }
 
-// buildServers builds MinIO and the NAS's server, if that is another.
+// buildServers builds the programs of all kinds.
 func buildServers(ctx context.Context, progress io.Writer) (map[s3server.Kind]string, error) {
-	nas, err := s3server.NAS()
-	if err != nil {
+	if _, err := s3server.NAS(); err != nil {
 		return nil, err
 	}
-	wanted := map[s3server.Kind]tools.Tool{s3server.MinIO: tools.Minio()}
-	if nas == s3server.VersityGW {
-		wanted[nas] = tools.VersityGW()
-	}
 	programs := map[s3server.Kind]string{}
-	for kind, tool := range wanted {
+	for kind, tool := range map[s3server.Kind]tools.Tool{s3server.MinIO: tools.Minio(), s3server.VersityGW: tools.VersityGW()} {
+		var err error
 		if programs[kind], err = tool.Build(ctx, progress); err != nil {
 			return nil, err
 		}

@@ -20,6 +20,7 @@ func Secrets(namespace string, stores map[string]*s3server.Store, authorities ma
 	for name, store := range stores {
 		add(name, map[string][]byte{
 			"AWS_ACCESS_KEY_ID": []byte(store.KeyID), "AWS_SECRET_ACCESS_KEY": []byte(store.Key),
+			"AWS_REGION": []byte(store.Region()),
 		})
 	}
 	for name, certificate := range authorities {

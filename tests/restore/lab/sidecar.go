@@ -144,8 +144,24 @@ func (s *Sidecar) checkDestination(ctx context.Context, archive *archiver.WALArc
 	return archive.CheckWalArchiveDestination(ctx, options)
 }
 
+// Redirect has the instance write elsewhere from now on, as when its ObjectStore is
+// changed: the plugin reads that for each file.
+func (s *Sidecar) Redirect(to Folder) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.to = &to
+}
+
+// now is the sidecar as it is for one file.
+func (s *Sidecar) now() *Sidecar {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return &Sidecar{instance: s.instance, secrets: s.secrets, to: s.to}
+}
+
 // archive is WALServiceImplementation.Archive of the plugin.
 func (s *Sidecar) archive(ctx context.Context, name string) error {
+	s = s.now()
 	configuration := &s.to.Store.Spec.Configuration
 	archive, err := s.newArchiver(ctx)
 	if err != nil {
