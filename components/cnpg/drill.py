@@ -597,7 +597,7 @@ class Run:
     def go(self):
         copy, _, recovery = self.restore()
         self.recover(copy, recovery)
-        if not there("result/facts"):
+        if not there("result/facts") or there("result/failed"):
             raise Found("CB77", "the restored database stopped answering: " + complaint(read("postgres.log")))
         self.judge(copy, recovery)
         if self.found is not None:

@@ -142,6 +142,7 @@ check() {
   else
     echo none >result/query.status
   fi
+  psql -XAtc 'select 1' >/dev/null 2>&1 || echo 'it stopped answering while it was asked' >result/failed
   kill -INT "$postgres"
   wait "$postgres" || true
   postgres=

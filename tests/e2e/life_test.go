@@ -14,6 +14,7 @@ import (
 // finds.
 func TestLife(t *testing.T) {
 	w := newWorld(t)
+	w.drill = drills()
 	begin := time.Now()
 	notes, photos, ledger := w.newDatabase("notes", "e2e-apps", 1), w.newDatabase("photos", "e2e-apps", 1), w.newDatabase("ledger", "e2e-office", 2)
 	notes["waitUntilReady"] = true
@@ -51,13 +52,16 @@ func TestLife(t *testing.T) {
 	part("each copy restores alone, and to a point in time", func(t *testing.T) { w.testCopies(t, notes) })
 	part("a second life after the cluster and its volumes are gone", func(t *testing.T) { w.testNextLife(t, "notes", "b2") })
 	part("a third life, from the mirror", func(t *testing.T) { w.testNextLife(t, "notes", "minio") })
+	part("the third life's copies restore themselves", func(t *testing.T) { w.testDrills(t, notes) })
 	part("a rehearsal", func(t *testing.T) { w.testDrill(t, notes) })
 	part("the seed's way: a backup to another store", func(t *testing.T) { w.testBackupNamesAnotherStore(t, notes) })
 	part("the seed's way: a source without server name", func(t *testing.T) { w.testSourceWithoutServerName(t, notes) })
 	part("the seed's way: a used server name", func(t *testing.T) { w.testUsedServerName(t, notes) })
 	part("the seed's way: compression at the Cluster", func(t *testing.T) { w.testSeedCompression(t, notes) })
 	part("failover", func(t *testing.T) { w.testFailover(t, ledger) })
+	part("after the failover, too", func(t *testing.T) { w.testDrills(t, ledger) })
 	part("the archive is away", func(t *testing.T) { w.testArchiveOutage(t, notes) })
+	part("after the archive was away, too", func(t *testing.T) { w.testDrills(t, notes) })
 	part("a new key", func(t *testing.T) { w.testRotation(t, notes) })
 	part("retention", func(t *testing.T) { w.testRetention(t, photos) })
 	part("the seed's way: retention at the Cluster", func(t *testing.T) { w.testSeedRetention(t, notes.namespace()) })

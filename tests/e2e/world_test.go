@@ -32,6 +32,8 @@ type world struct {
 	box       *sandbox.Sandbox
 	// b2Config is the key "b2" of the stack.
 	b2Config entry
+	// drill is the key "drill"; nil for no drills.
+	drill entry
 	// databases is what a user edits: the key "databases" of the stack.
 	databases []entry
 }
@@ -178,6 +180,14 @@ func (w *world) remove(name string) {
 
 // configuration is the stack's.
 func (w *world) configuration() map[string]any {
+	all := w.withoutDrill()
+	if w.drill != nil {
+		all["cnpg-backup:drill"] = w.drill
+	}
+	return all
+}
+
+func (w *world) withoutDrill() map[string]any {
 	return map[string]any{
 		"cnpg-backup:b2": w.b2Config,
 		"cnpg-backup:minio": entry{

@@ -1,0 +1,152 @@
+package cnpg
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// inDrillScript runs statements of Python with the functions of drill.py, and
+// returns what they print.
+func inDrillScript(t *testing.T, env []string, statements string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "python3", "-c",
+		"__name__ = 'drill'\n"+drillRestoreScript+"\n"+statements)
+	cmd.Env = append(env, "DRILL_FOLDER="+t.TempDir(), "DEADLINE=3600", "SERVER_NAME=db", "PERIOD=100000000000")
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	return strings.TrimSpace(string(output))
+}
+
+// pretended is a Copy out of lists: base backups as "<begin> <end> <days ago>
+// [version]", and files of WAL.
+const pretended = `
+def pretended(backups, wal):
+    copy = object.__new__(Copy)
+    copy.backups, copy.sizes = [], {}
+    for i, text in enumerate(backups):
+        begin, end, days, *version = text.split()
+        copy.backups.append({
+            "backup_id": "backup-%d" % i, "status": "DONE", "begin_wal": begin, "end_wal": end,
+            "version": int(version[0]) if version else 170007,
+            "end_time_iso": datetime.datetime.fromtimestamp(STARTED - 86400 * float(days), datetime.timezone.utc).isoformat(),
+        })
+    copy.wal = {name: "wals/" + name for name in wal}
+    copy.histories = {int(name[:8], 16) for name in wal if name.endswith(".history")}
+    return copy
+
+def seg(number, timeline=1):
+    return "%08X%08X%08X" % (timeline, 0, number)
+`
+
+func TestDrillChoosesABaseBackup(t *testing.T) {
+	t.Parallel()
+	const three = `[seg(2) + " " + seg(2) + " 20", seg(5) + " " + seg(5) + " 10", seg(8) + " " + seg(8) + " 1"]`
+	for name, test := range map[string]struct {
+		turn, retention, backups, wal string
+		want                          string
+	}{
+		"the newest":                         {"", "", three, "map(seg, range(1, 11))", "backup-2 False"},
+		"the oldest":                         {"0", "", three, "map(seg, range(1, 11))", "backup-0 True"},
+		"the other copy's turn":              {"1", "", three, "map(seg, range(1, 11))", "backup-2 False"},
+		"the oldest before a hole":           {"0", "", three, "[seg(i) for i in range(1, 11) if i != 4]", "backup-1 True"},
+		"retention is about to take it":      {"0", "15", three, "map(seg, range(1, 11))", "backup-1 True"},
+		"all but the newest have a hole":     {"0", "", three, "map(seg, range(8, 11))", "backup-2 False"},
+		"the newest waits for its last WAL":  {"", "", three, "map(seg, range(1, 8))", "backup-1 False"},
+		"there is only one, without its WAL": {"", "", `[seg(2) + " " + seg(2) + " 20"]`, "[seg(1)]", "backup-0 False"},
+		"none":                               {"", "", "[]", "[seg(1)]", "CB46 there is no finished base backup in db"},
+		"another major version": {
+			"", "", `[seg(2) + " " + seg(2) + " 20 160004"]`, "[seg(2)]",
+			"CB46 there is no finished base backup of PostgreSQL 17, which the image has; the newest is of 16",
+		},
+		"before and after an upgrade": {
+			"0", "", `[seg(2) + " " + seg(2) + " 20 160004", seg(5) + " " + seg(5) + " 10"]`, "map(seg, range(1, 7))", "backup-1 False",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, test.want, inDrillScript(t, []string{"TURN=" + test.turn, "RETENTION_DAYS=" + test.retention}, pretended+`
+try:
+    backup, oldest = choose(pretended(`+test.backups+", list("+test.wal+`)), 17)
+    print(backup["backup_id"], oldest)
+except Found as found:
+    print(found.code, found.sentence)`))
+		})
+	}
+}
+
+// What recovery itself takes for its end is one only if it asked for the segment
+// after the last.
+func TestDrillJudgesHowFarRecoveryGot(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ wal, asked, missing, want string }{
+		"to the end":              {"map(seg, range(2, 7))", "7", "[seg(7)]", "passed"},
+		"a segment is missing":    {"[seg(2), seg(3), seg(5), seg(6)]", "4", "[seg(4)]", "CB50 " + "000000010000000000000004"},
+		"it stopped in a segment": {"map(seg, range(2, 7))", "4", "[]", "CB54 "},
+		"it stopped in the last":  {"map(seg, range(2, 7))", "6", "[]", "CB54 "},
+		"the segment is on the timeline before": {
+			`list(map(seg, range(2, 5))) + ["00000002.history"] + [seg(5, 2), seg(6, 2)]`, "7", "[seg(4, 2), seg(7, 2)]", "passed",
+		},
+		"one is missing on the second timeline": {
+			`list(map(seg, range(2, 5))) + ["00000002.history"] + [seg(6, 2)]`, "5", "[seg(5, 2), seg(5)]", "CB50 " + "000000020000000000000005",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := inDrillScript(t, nil, pretended+`
+recovery = Recovery(pretended([], list(`+test.wal+`)), {"begin_wal": seg(2)})
+recovery.asked, recovery.missing, recovery.last = `+test.asked+", "+test.missing+`, seg(2)
+try:
+    recovery.judge(recovery.asked * recovery.size)
+    print("passed")
+except Found as found:
+    print(found.code, found.sentence.replace("WAL segment ", ""))`)
+			assert.True(t, strings.HasPrefix(got, test.want), got)
+		})
+	}
+}
+
+// A line of the report must fit into what Kubernetes keeps of it, whatever the
+// tools say.
+func TestDrillReportIsBounded(t *testing.T) {
+	t.Parallel()
+	line := inDrillScript(t, []string{"COPY=b2"}, `
+run = Run()
+for i in range(7):
+    run.fail("name-of-a-check", "CB55", "what it says " * 1000)
+run.report["code"], run.report["problem"] = run.found.code, run.found.sentence[:500]
+print(json.dumps(run.report, separators=(",", ":")))`)
+	line = line[strings.LastIndex(line, "\n")+1:]
+	assert.Less(t, len(line), 4096)
+	report, err := ParseDrillReport([]byte(line))
+	require.NoError(t, err)
+	assert.Len(t, report.Checks, 7)
+	assert.Equal(t, "CB55", report.Code)
+}
+
+// The fields that the script writes are those of the type.
+func TestDrillReportHasTheScriptsFields(t *testing.T) {
+	t.Parallel()
+	line := inDrillScript(t, []string{"COPY=b2"}, `
+run = Run()
+run.report["backupEnd"] = run.report["restoredTo"] = moment(0)
+run.report["code"], run.report["problem"] = "", ""
+print(json.dumps(run.report))`)
+	decoder := json.NewDecoder(strings.NewReader(line))
+	decoder.DisallowUnknownFields()
+	var report DrillReport
+	require.NoError(t, decoder.Decode(&report))
+	written := map[string]any{}
+	require.NoError(t, json.Unmarshal([]byte(line), &written))
+	known := map[string]any{}
+	content, err := json.Marshal(report)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(content, &known))
+	for field := range known {
+		assert.Contains(t, written, field)
+	}
+}
