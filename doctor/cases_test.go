@@ -79,7 +79,7 @@ type scene struct {
 // WAL every five minutes, a mirror of the last hour.
 func healthy() *scene {
 	s := &scene{
-		args:    cnpg.DatabaseArgs{Namespace: "auth", Cluster: "authentik-postgresql", Backup: cnpg.Backup{Generation: 2}},
+		args:    cnpg.DatabaseArgs{Namespace: "auth", Cluster: "authentik-postgresql", Backup: cnpg.Backup{Generation: 2, Schedule: "0 0 2 * * 0"}},
 		archive: newTree(), mirror: newTree(), logs: map[string]string{},
 	}
 	storage := storage()
