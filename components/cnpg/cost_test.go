@@ -22,14 +22,17 @@ func costOf(change func(*DatabaseArgs, *StorageArgs)) Cost {
 	return args.Cost("authentik", storage)
 }
 
-// TestTheCostInTheGuide is its example: 20 GB that compress to 8, 1 GB of WAL a
-// day, a base backup a week, 30 days of retention and 14 to undelete.
+// TestTheCostInTheGuide is its example: 5 GB that compress to 1.5, 0.2 GB of WAL a
+// day, a base backup a night, 30 days of retention and 14 to undelete.
 func TestTheCostInTheGuide(t *testing.T) {
 	t.Parallel()
-	c := costOf(nil)
-	assert.Equal(t, 6*8+37*1+2*8+14*1, c.BaseBackups*8+c.WALDays*1)
-	assert.InDelta(t, 0.031, c.PerGB, 0.001)
-	assert.InDelta(t, 0.306, c.PerGBOfWAL, 0.001)
+	const backup, wal = 1.5, 0.2
+	c := costOf(func(a *DatabaseArgs, _ *StorageArgs) { a.Schedule = "" })
+	stored := 31*backup + 31*wal + 14*backup + 14*wal
+	assert.InDelta(t, stored, float64(c.BaseBackups)*backup+float64(c.WALDays)*wal, 1e-9)
+	assert.InDelta(t, 0.46, stored*dollarsPerGB, 0.005)
+	assert.InDelta(t, 45*0.64*0.006, c.PerGB, 0.001)
+	assert.InDelta(t, 45*0.006, c.PerGBOfWAL, 0.001)
 	assert.False(t, c.AfterAYear)
 }
 
