@@ -1,0 +1,151 @@
+//go:build restore
+
+package restore_test
+
+import (
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
+)
+
+// moved is the world with another NAS, of the other kind, whose bucket is empty. The
+// namespace has the keys of both.
+func (w *world) moved(t *testing.T) *world {
+	t.Helper()
+	kind := s3server.VersityGW
+	if nasKind(t) == kind {
+		kind = s3server.MinIO
+	}
+	nas, err := lab.NewStore(t.Context(), mkdir(t, w.dir, "new-nas"), w.nas.Bucket, s3server.Options{TLS: true, Kind: kind})
+	require.NoError(t, err)
+	t.Cleanup(nas.Stop)
+	w.secrets = lab.Secrets(namespace,
+		map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas, "new-nas-credentials": nas},
+		map[string][]byte{"nas-ca": w.nas.Authority, "new-nas-ca": nas.Authority})
+	next := *w
+	next.nas, next.nasName, next.former, next.judged = nas, "new-nas", w.nas.Endpoint, map[string]bool{}
+	if w.archive == w.nas {
+		next.archive = nas
+	} else {
+		next.mirror = nas
+	}
+	return &next
+}
+
+// copyNAS runs the script of docs/move-nas.md from the world's NAS to another's, and
+// wants nothing to be missing there.
+func (w *world) copyNAS(t *testing.T, next *world) {
+	t.Helper()
+	authorities := mkdir(t, w.dir, "authorities")
+	for _, each := range []*world{w, next} {
+		require.NoError(t, exec.CommandContext(t.Context(), "cp", each.authority(t), authorities+"/"+each.nasName+".crt").Run())
+	}
+	program, programs := lab.CopyNAS()
+	script := exec.CommandContext(t.Context(), "sh", program, w.nas.Endpoint, next.nas.Endpoint, w.nas.Bucket)
+	script.Env = []string{
+		"PATH=" + programs, "HOME=" + w.dir, "TMPDIR=" + w.dir, "SSL_CERT_DIR=" + authorities,
+		"OLD_KEY_ID=" + w.nas.KeyID, "OLD_KEY=" + w.nas.Key, "NEW_KEY_ID=" + next.nas.KeyID, "NEW_KEY=" + next.nas.Key,
+	}
+	said, err := script.CombinedOutput()
+	require.NoError(t, err, string(said))
+	assert.Contains(t, string(said), " 0 of them missing")
+}
+
+// TestTheNASMoves takes a database from one server on the NAS to another as
+// docs/move-nas.md says, while it is written to. At each step two copies restore, and
+// in the end the new one has what only the old one had.
+func TestTheNASMoves(t *testing.T) {
+	for _, archive := range []cnpg.Location{cnpg.B2, cnpg.MinIO} {
+		t.Run("archive "+string(archive), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, archive, "")
+			next := w.moved(t)
+			w.args.B2.Retention, w.args.MinIO.Retention = "30d", "60d"
+			next.args = w.args
+			life, history := w.liveLong(t)
+			off, old, fresh := w.folder(t, w.b2, 1), w.folder(t, w.nas, 1), next.folder(t, next.nas, 1)
+
+			w.copyNAS(t, next)
+			copied := history[len(history)-1].moment
+			before := next.askDoctor(t)[next.nas]
+			assert.Equal(t, "RESTORES", before.Verdict, before.Reason)
+			assert.Equal(t, w.askDoctor(t)[w.nas].From, before.From, "seen before it is in use")
+
+			between := insertAndArchive(t, life, 200)
+			w.runMirror(t, 1)
+			w.requireRestores(t, off, nil, between)
+			w.requireRestores(t, old, nil, between)
+
+			var last moment
+			if archive == cnpg.B2 {
+				// The mirror moves: what it lacks it gets by its next run.
+				last = insertAndArchive(t, life, 200)
+				w.requireRestores(t, fresh, nil, copied)
+				w.requireRestores(t, off, nil, last)
+			} else {
+				// The archive moves: what was written there since has to follow.
+				late := insertAndArchive(t, life, 200)
+				life.Redirect(next.written(t, 1))
+				last = insertAndArchive(t, life, 200)
+				w.requireRestores(t, fresh, nil, copied)
+				w.requireRestores(t, old, nil, late)
+				w.requireRestores(t, off, nil, between)
+				halfway := next.askDoctor(t)[next.nas]
+				require.Equal(t, "CB50", halfway.codes(), "%+v", halfway)
+				assert.Contains(t, halfway.Findings[0].Next, "copy what is still at "+w.nas.Endpoint)
+				w.copyNAS(t, next)
+			}
+			next.runMirror(t, 1)
+			w.nas.Stop()
+
+			w.requireRestores(t, fresh, nil, last)
+			w.requireRestores(t, off, nil, last)
+			w.requireRestores(t, fresh, targetOf(history[0].backup, history[0].moment), history[0].moment)
+			for _, verdict := range next.askDoctor(t) {
+				assert.Equal(t, "RESTORES", verdict.Verdict, verdict.Reason)
+				assert.Empty(t, verdict.codes())
+				if verdict.Backup == before.Backup && verdict.Role == before.Role {
+					assert.Equal(t, before.From, verdict.From)
+				}
+			}
+		})
+	}
+}
+
+// dated is a base backup, and what was true after it.
+type dated struct {
+	backup string
+	moment moment
+}
+
+// liveLong begins a database with three base backups, the oldest of which only the
+// NAS keeps.
+func (w *world) liveLong(t *testing.T) (life *lab.Life, history []dated) {
+	t.Helper()
+	life = w.begin(t)
+	for _, age := range []int{50, 40, 0} {
+		backup, err := life.Backup(t.Context())
+		require.NoError(t, err)
+		history = append(history, dated{backup.ID, insertAndArchive(t, life, 500)})
+		require.NoError(t, catalogue.MakeOlder(t.Context(), w.archive, prefix(1), backup.ID, age))
+	}
+	w.runMirror(t, 1)
+	if w.archive == w.b2 {
+		require.NoError(t, life.EnforceRetention(t.Context()))
+	}
+	for at, want := range map[*s3server.Store][]string{
+		w.nas: {history[0].backup, history[1].backup, history[2].backup}, w.b2: {history[1].backup, history[2].backup},
+	} {
+		backups, err := catalogue.Backups(t.Context(), at, prefix(1))
+		require.NoError(t, err)
+		require.Equal(t, want, ids(backups))
+	}
+	return life, history
+}
