@@ -24,9 +24,9 @@ rclone copy --ignore-existing --transfers 8 --stats 30s --stats-one-line --stats
   "old:$bucket" "new:$bucket"
 
 for at in old new; do
-  rclone lsf -R --fast-list --files-only --format sp --separator ' ' "$at:$bucket" | sort >"$work/$at"
+  rclone lsf -R --fast-list --files-only --format sp --separator ' ' "$at:$bucket" >"$work/$at"
 done
 awk 'FILENAME == ARGV[1] { there[$0]; next } !($0 in there)' "$work/new" "$work/old" >"$work/missing"
 echo "$(wc -l <"$work/old") objects at the old server, $(wc -l <"$work/missing") of them missing or of another size at the new one"
 head -n 10 "$work/missing"
-[ ! -s "$work/missing" ]
+[ -s "$work/old" ] && [ ! -s "$work/missing" ]
