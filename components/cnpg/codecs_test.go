@@ -34,8 +34,7 @@ func TestBaseBackupsAreCompressedAsThePluginCan(t *testing.T) {
 				data := configuration["data"].(map[string]any)
 				assert.Equal(t, want.compression, data["compression"])
 				assert.Equal(t, want.arguments, data["additionalCommandArgs"])
-				assert.Equal(t, "gzip", configuration["wal"].(map[string]any)["compression"],
-					"the mirror's job has to read the histories of timelines")
+				assert.Equal(t, "zstd", configuration["wal"].(map[string]any)["compression"])
 			}
 		})
 	}

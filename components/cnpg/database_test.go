@@ -172,7 +172,7 @@ func TestArchiveAndMirrorStoresDifferWhereTheServersDo(t *testing.T) {
 				"accessKeyId":     map[string]any{"name": "b2-cnpg-credentials", "key": "AWS_ACCESS_KEY_ID"},
 				"secretAccessKey": map[string]any{"name": "b2-cnpg-credentials", "key": "AWS_SECRET_ACCESS_KEY"},
 			},
-			"wal":  map[string]any{"compression": "gzip", "encryption": "AES256", "maxParallel": 4.0},
+			"wal":  map[string]any{"compression": "zstd", "encryption": "AES256", "maxParallel": 4.0},
 			"data": map[string]any{"compression": "lz4", "encryption": "AES256", "jobs": 2.0},
 		}, b2["configuration"])
 		assert.Equal(t, []any{

@@ -64,9 +64,10 @@ type Mirror struct {
 	// The least release of rclone that is tested is 1.76.0; Debian's 1.60.1 was
 	// tried between two MinIO servers only. Default: rclone's own 1.76.0.
 	CopyImage string `json:"copyImage,omitempty"`
-	// PruneImage has barman-cloud-backup-delete. It has to know the codec of the
-	// base backups, or it leaves their data behind. Default: the sidecar of the
-	// Barman Cloud plugin.
+	// PruneImage has barman-cloud-backup-delete and, as python3, the Python that
+	// runs it, which also reads compressed histories for the copy. It has to know
+	// the codecs of base backups and WAL: it would leave the data of a base backup
+	// behind. Default: the sidecar of the Barman Cloud plugin.
 	PruneImage string `json:"pruneImage,omitempty"`
 	// Resources of the job's containers. Default: 50m CPU and 128Mi asked for,
 	// no more than 512Mi used.
@@ -91,6 +92,11 @@ const mirrorUser = 65532
 //
 //go:embed mirror.sh
 var mirrorScript string
+
+// historiesScript is for the histories that the script cannot read.
+//
+//go:embed histories.py
+var historiesScript string
 
 func (m Mirror) withDefaults(archive Location, storage StorageArgs) Mirror {
 	if m.Schedule == "" {
@@ -321,11 +327,11 @@ func (job mirrorJob) spec() (batchv1.CronJobSpec, error) {
 	}, nil
 }
 
-// pod copies first and prunes when that went well.
+// pod reads what the copy needs, copies, and prunes when that went well.
 func (job mirrorJob) pod() (corev1.PodSpec, error) {
 	pod := jobPod(mirrorUser)
 	pod.Volumes = append(pod.Volumes, append(job.archive.caVolumes(), job.mirror.caVolumes()...)...)
-	containers := []corev1.Container{job.copyContainer()}
+	containers := []corev1.Container{job.fetchContainer(), job.readContainer(), job.copyContainer()}
 	if job.options.PruneSecret != "" {
 		containers = append(containers, job.cleanContainer())
 	}
@@ -341,19 +347,63 @@ func (job mirrorJob) pod() (corev1.PodSpec, error) {
 	return pod, nil
 }
 
-// copyContainer runs the script with rclone.
-func (job mirrorJob) copyContainer() corev1.Container {
+// histories is the folder, in the pod's /tmp, for histories of timelines that
+// BusyBox cannot read.
+const histories = "histories"
+
+// fetchScript brings those histories from both stores. When a store does not
+// answer, the copy says so.
+const fetchScript = `for store in archive mirror; do
+  if [ "$store" = archive ]; then from=$ARCHIVE; else from=$MIRROR; fi
+  rclone copy --include '/*/wals/*.history.{zst,lz4,snappy}' "$from" "${TMPDIR:-/tmp}/$HISTORIES/$store" || true
+done`
+
+// fetchContainer brings histories to the one that reads them.
+func (job mirrorJob) fetchContainer() corev1.Container {
+	container := job.rcloneContainer("fetch-histories")
+	container.Command = []string{"sh", "-c", fetchScript}
+	return container
+}
+
+// readContainer turns them into text. barman compresses them like WAL; it has the
+// codecs, and rclone's image has not.
+func (job mirrorJob) readContainer() corev1.Container {
+	container := jobContainer("read-histories", job.options.PruneImage, job.options.Resources)
+	container.Command = []string{"python3", "-c", historiesScript}
+	container.Env = []corev1.EnvVar{{Name: "HISTORIES", Value: histories}}
+	return container
+}
+
+// source is the archive with the key that the job reads it with.
+func (job mirrorJob) source() store {
 	source := job.archive
 	if job.options.SourceSecret != "" {
 		source.secret = job.options.SourceSecret
 	}
-	container := jobContainer("copy", job.options.CopyImage, job.options.Resources)
-	container.Command = []string{"sh", "-c", mirrorScript}
+	return source
+}
+
+// rcloneContainer has rclone and reaches both stores.
+func (job mirrorJob) rcloneContainer(name string) corev1.Container {
+	source := job.source()
+	container := jobContainer(name, job.options.CopyImage, job.options.Resources)
 	container.Env = append(container.Env, source.rcloneEnv("archive")...)
 	container.Env = append(container.Env, job.mirror.rcloneEnv("mirror")...)
 	container.Env = append(container.Env, []corev1.EnvVar{
 		{Name: "ARCHIVE", Value: source.rclonePath("archive")},
 		{Name: "MIRROR", Value: job.mirror.rclonePath("mirror")},
+		{Name: "HISTORIES", Value: histories},
+	}...)
+	container.Env = append(container.Env, rcloneSettings()...)
+	trustCAs(&container, job.archive, job.mirror)
+	return container
+}
+
+// copyContainer runs the script with rclone.
+func (job mirrorJob) copyContainer() corev1.Container {
+	container := job.rcloneContainer("copy")
+	container.Command = []string{"sh", "-c", mirrorScript}
+	container.Env = append(container.Env, []corev1.EnvVar{
 		{Name: "SERVER_NAME", Value: job.serverName},
 		{Name: "FIRST_SERVER", Value: job.firstServer},
 		{Name: "GENERATION", Value: strconv.Itoa(job.generation)},
@@ -363,8 +413,7 @@ func (job mirrorJob) copyContainer() corev1.Container {
 		{Name: "MAX_WAL_AGE", Value: seconds(job.bounds.walAge)},
 		{Name: "WAL_DELAY", Value: seconds(job.bounds.walDelay)},
 	}...)
-	container.Env = append(container.Env, rcloneSettings()...)
-	container.Env = append(container.Env, source.encryptionEnv("ARCHIVE")...)
+	container.Env = append(container.Env, job.archive.encryptionEnv("ARCHIVE")...)
 	container.Env = append(container.Env, job.mirror.encryptionEnv("MIRROR")...)
 	if job.options.BandwidthLimit != "" {
 		container.Env = append(container.Env, corev1.EnvVar{Name: "RCLONE_BWLIMIT", Value: job.options.BandwidthLimit})
@@ -372,7 +421,6 @@ func (job mirrorJob) copyContainer() corev1.Container {
 	if job.options.PruneSecret != "" {
 		container.Env = append(container.Env, corev1.EnvVar{Name: "DEAD_LIST", Value: deadList})
 	}
-	trustCAs(&container, job.archive, job.mirror)
 	return container
 }
 

@@ -20,6 +20,9 @@
 # DEAD_LIST        name of a file, beside the working folder, that lists what clean
 #                  would delete, for what has the right to; empty: it has it
 # WAL_DELAY        seconds that a base backup may wait for its last WAL file
+# HISTORIES        folder, beside the working folder, with the texts of histories
+#                  that this image cannot read, each named after the SHA-256 of
+#                  its file
 #
 # Files in the working folder of a server name, one record a line, columns
 # separated by spaces, times in seconds since 1970, WAL positions ("LSN") in
@@ -27,6 +30,8 @@
 #
 # S.info/        the backup.info files as they are in the store
 # S.history/     the timeline histories as they are in the store
+# S.text/        the same as text, named after the timeline; empty: unreadable
+# S.unread       the names of those that are
 # S.base S.wals  listings:   <size> <date> <time> <path>
 # S.all          catalogue:  <id> <status> <begin_wal> <end_wal> <segment size>
 #                            <end time> <begin LSN> <end LSN>
@@ -214,44 +219,41 @@ not_before() { # the other catalogue
   awk -v oldest="$(awk 'END { print $1 }' "$1")" '$1 "" >= oldest ""'
 }
 
-# timelines reads the histories in a folder. One that is compressed with what
-# this image cannot read is taken to begin with its first segment and to
-# continue the timeline before it, as in a cluster that only ever fails over.
-timelines() { # folder, listing of WAL, segment size
+# read_histories turns the histories in a folder into text, and prints the names of
+# those that cannot be read. barman takes the first of several for one timeline, and
+# does not see that a file with zstd is cut off; PostgreSQL ends each line.
+read_histories() { # folder, folder for the texts
+  mkdir -p "$2"
   for file in "$1"/*.history*; do
-    [ -f "$file" ] || continue
-    case $file in
+    name=${file##*/}
+    text=$2/${name%%.*}
+    if [ ! -f "$file" ] || [ -f "$text" ]; then continue; fi
+    case $name in
       *.history) cat "$file" ;;
       *.gz) gunzip -c "$file" ;;
       *.bz2) bunzip2 -c "$file" ;;
       *.xz) unxz -c "$file" ;;
-    esac 2>/dev/null | awk -v path="$file" "$lib"'
-      BEGIN { sub(".*/", "", path); timeline = substr(path, 1, 8); begin = 0 }
+      *) cat "${TMPDIR:-/tmp}/${HISTORIES:-}/$(sha256sum <"$file" | cut -c 1-64)" ;;
+    esac >"$text" 2>/dev/null && grep -Eq '^[0-9]+[[:space:]]+[0-9A-F]+/[0-9A-F]+' "$text" &&
+      [ "$(tail -c 1 "$text" | wc -l)" -eq 1 ] || {
+      : >"$text"
+      echo "$name"
+    }
+  done
+}
+
+# timelines prints what the texts of histories say.
+timelines() { # folder
+  for file in "$1"/*; do
+    [ -s "$file" ] || continue
+    awk -v timeline="${file##*/}" "$lib"'
+      BEGIN { begin = 0 }
       $1 ~ /^[0-9]+$/ && $2 ~ /^[0-9A-F]+\/[0-9A-F]+$/ {
         printf "%s %08X %.0f\n", timeline, $1, begin
         begin = lsn($2)
       }
-      END { if (begin) printf "%s %s %.0f\n", timeline, timeline, begin; else print timeline, "?", 0 }'
-  done >"$1.read"
-  awk -v size="$3" "$lib"'
-    FILENAME == ARGV[1] { record[++records] = $0; next }
-    (name = origin($4)) == "" { next }
-    {
-      timeline = substr(name, 1, 8)
-      if (!(timeline in lowest) || substr(name, 9) < lowest[timeline]) lowest[timeline] = substr(name, 9)
-    }
-    END {
-      for (i = 1; i <= records; i++) {
-        split(record[i], part, " ")
-        timeline = part[1]
-        if (part[2] != "?") { print record[i]; add_line(timeline, part[2], part[3]); continue }
-        before = sprintf("%08X", hex(timeline) - 1)
-        if (!(before in lines)) add_line(before, before, 0)
-        for (j = 1; j <= lines[before]; j++) add_line(timeline, line[before, j], began[before, j])
-        add_line(timeline, timeline, timeline in lowest ? segment("        " lowest[timeline]) * size : began[before, lines[before]])
-        for (j = 1; j <= lines[timeline]; j++) printf "%s %s %.0f\n", timeline, line[timeline, j], began[timeline, j]
-      }
-    }' "$1.read" "$2"
+      END { printf "%s %s %.0f\n", timeline, timeline, begin }' "$file"
+  done
 }
 
 # select_base prints the objects of wanted backups, but not their backup.info,
@@ -432,7 +434,25 @@ read_wal() { # archive or mirror
   if [ -s "$dir/$1.history.list" ]; then
     rclone copy --files-from-raw "$dir/$1.history.list" "$(store "$1")/$server/wals" "$dir/$1.history"
   fi
-  timelines "$dir/$1.history" "$dir/$1.wals" "$size" >"$dir/$1.lines"
+  : >"$dir/$1.unread"
+  know_lines "$1"
+}
+
+# know_lines reads the histories that were fetched.
+know_lines() { # archive or mirror
+  read_histories "$dir/$1.history" "$dir/$1.text" >>"$dir/$1.unread"
+  timelines "$dir/$1.text" >"$dir/$1.lines"
+}
+
+# unread reports the histories that cannot be read. Without them nobody knows which
+# way a recovery takes, so that nothing may be published.
+unread() {
+  for at in archive mirror; do
+    while read -r file; do
+      problem history-unread "$file in the $at cannot be read; until it can, base backups are copied but not published"
+    done <"$dir/$at.unread"
+  done
+  [ -s "$dir/archive.unread" ] || [ -s "$dir/mirror.unread" ]
 }
 
 # union prints backups that are in either of two catalogues, newest first; what
@@ -461,8 +481,9 @@ carry_wal() { # from, to, encryption of WAL, encryption of base backups
     transfer "$3" "$dir/wals.new" "$(store "$1")/$server/wals" "$(store "$2")/$server/wals" || uncopied "$1" "WAL"
     entries "$(store "$2")/$server/wals" >"$dir/$2.wals"
   fi
+  if [ -s "$dir/archive.unread" ] || [ -s "$dir/mirror.unread" ]; then return 0; fi
   publish_histories "$1" "$2" "$3"
-  timelines "$dir/$2.history" "$dir/$2.wals" "$size" >"$dir/$2.lines"
+  know_lines "$2"
   verify "$dir/wanted" "$dir/$1.base" "$dir/$2.base" "$dir/$2.wals" "$dir/$2.before" "$dir/$2.lines" >"$dir/verified"
   publish_backups "$1" "$2" "$4"
 }
@@ -567,6 +588,7 @@ mirror_server() { # server name
   read_wal archive
   read_wal mirror
   carry_wal archive mirror "$MIRROR_WAL_ENCRYPTION" "$MIRROR_DATA_ENCRYPTION"
+  if unread; then return; fi
   cp "$dir/verified" "$dir/mirror.wanted"
   cp "$dir/mirror.before" "$dir/earlier"
   new_in_mirror=$(wc -l <"$dir/wals.new") new_in_archive=0

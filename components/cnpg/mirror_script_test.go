@@ -176,20 +176,43 @@ func TestMirrorScript(t *testing.T) {
 			files: map[string]string{
 				"h/00000003.history": "1\t0/3000064\tno recovery target specified\n\n2\t1/5000000\tno recovery target specified\n",
 				"h/00000002.history": "1\t0/3000064\tno recovery target specified\n",
-				"wals":               segmentsOf(1, 1, 3),
 			},
-			command: `cp h/00000002.history x && gzip x && mv x.gz h/00000002.history.gz && rm h/00000002.history; timelines h wals 16777216`,
+			command: `cp h/00000002.history x && gzip x && mv x.gz h/00000002.history.gz && rm h/00000002.history
+				read_histories h t; timelines t`,
 			want: promotedAt3 +
 				"00000003 00000001 0\n00000003 00000002 50331748\n00000003 00000003 4378853376",
 		},
-		"timelines whose histories cannot be read": {
+		"timelines from histories that another image has read": {
 			files: map[string]string{
-				"h/00000002.history.zst": "\x28\xb5\x2f\xfd", "h/00000003.history.lz4": "\x04",
-				"wals": segmentsOf(1, 1, 2) + segmentsOf(2, 3, 4) + walObject(1, 3, 256, ".partial.zst") + "\n",
+				"h/00000002.history.zst": "two", "h/00000003.history.lz4": "three",
+				// Named after what "two" and "three" sum up to.
+				"texts/3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3": "1\t0/3000064\tno recovery target specified\n",
+				"texts/8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f": "1\t0/3000064\tx\n\n2\t1/5000000\tx\n",
 			},
-			command: "timelines h wals 16777216",
-			want: "00000002 00000001 0\n00000002 00000002 50331648\n" +
-				"00000003 00000001 0\n00000003 00000002 50331648\n00000003 00000003 50331648",
+			command: "TMPDIR=. HISTORIES=texts; read_histories h t; timelines t",
+			want: promotedAt3 +
+				"00000003 00000001 0\n00000003 00000002 50331748\n00000003 00000003 4378853376",
+		},
+		"histories that cannot be read": {
+			files: map[string]string{
+				"h/00000002.history.zst": "nobody has read it", "h/00000003.history.gz": "not of gzip", "h/00000004.history": "no position",
+				"h/00000005.history": "",
+				"h/00000007.history": "1\t0/3000064\tno recovery target s",
+				"h/00000006.history": "1\t0/3000064\tno recovery target specified\n",
+			},
+			command: "HISTORIES=texts; read_histories h t; timelines t",
+			want: "00000002.history.zst\n00000003.history.gz\n00000004.history\n00000005.history\n00000007.history\n" +
+				"00000006 00000001 0\n00000006 00000006 50331748",
+		},
+		"of several files barman takes the first": {
+			files: map[string]string{
+				"h/00000002.history.gz": "not of gzip", "h/00000002.history.zst": "two",
+				"texts/3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3": "1\t0/3000064\tno recovery target specified\n",
+				"h/00000003.history":     "1\t0/3000064\tno recovery target specified\n",
+				"h/00000003.history.zst": "nobody has read it",
+			},
+			command: "TMPDIR=. HISTORIES=texts; read_histories h t; timelines t",
+			want:    "00000002.history.gz\n" + strings.ReplaceAll(strings.TrimSpace(promotedAt3), "00000002", "00000003"),
 		},
 		"a history is published with the first segment of its timeline": {
 			files: map[string]string{

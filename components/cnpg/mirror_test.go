@@ -80,7 +80,7 @@ func TestMirrorRunsWithoutPrivileges(t *testing.T) {
 	assert.NotZero(t, *pod.SecurityContext.RunAsUser)
 	assert.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type)
 	containers := slices.Concat(pod.InitContainers, pod.Containers)
-	require.Len(t, containers, 2)
+	require.Len(t, containers, 4)
 	for _, container := range containers {
 		security := container.SecurityContext
 		assert.False(t, *security.AllowPrivilegeEscalation)
@@ -99,8 +99,8 @@ func TestMirrorCopiesThenPrunes(t *testing.T) {
 	args.Mirror.BandwidthLimit = "4M"
 	pod := podOf(cronJob(t, false, args, storageArgs()))
 
-	require.Len(t, pod.InitContainers, 1)
-	copying := pod.InitContainers[0]
+	require.Len(t, pod.InitContainers, 3)
+	copying := pod.InitContainers[2]
 	assert.Equal(t, []string{"sh", "-c", mirrorScript}, copying.Command)
 	assert.Subset(t, variables(copying), map[string]string{
 		"ARCHIVE":                   "archive:homelab-cnpg-b2/auth/authentik-postgresql",
@@ -137,12 +137,30 @@ func TestMirrorCopiesThenPrunes(t *testing.T) {
 	}, variables(pruning))
 }
 
+func TestMirrorReadsHistoriesFirst(t *testing.T) {
+	t.Parallel()
+	args := databaseArgs()
+	args.Mirror.SourceSecret = "b2-read-only"
+	pod := podOf(cronJob(t, false, args, storageArgs()))
+	fetching, reading, copying := pod.InitContainers[0], pod.InitContainers[1], pod.InitContainers[2]
+	assert.Equal(t, "fetch-histories", fetching.Name)
+	assert.Equal(t, copying.Image, fetching.Image)
+	assert.Equal(t, "b2-read-only/AWS_ACCESS_KEY_ID", variables(fetching)["RCLONE_CONFIG_ARCHIVE_ACCESS_KEY_ID"])
+	assert.Equal(t, "read-histories", reading.Name)
+	assert.Equal(t, pod.Containers[0].Image, reading.Image, "what runs barman has its codecs")
+	assert.Equal(t, map[string]string{"HISTORIES": "histories"}, variables(reading), "it needs no key")
+	for _, container := range []corev1.Container{fetching, copying} {
+		assert.Equal(t, "histories", variables(container)["HISTORIES"])
+		assert.Equal(t, "archive:homelab-cnpg-b2/auth/authentik-postgresql", variables(container)["ARCHIVE"])
+	}
+}
+
 func TestMirrorTowardsB2(t *testing.T) {
 	t.Parallel()
 	args := databaseArgs()
 	args.Archive = MinIO
 	pod := podOf(cronJob(t, false, args, storageArgs()))
-	copying := variables(pod.InitContainers[0])
+	copying := variables(pod.InitContainers[2])
 	assert.Equal(t, "archive:homelab-postgres-backups/auth/authentik-postgresql", copying["ARCHIVE"])
 	assert.Equal(t, "mirror:homelab-cnpg-b2/auth/authentik-postgresql", copying["MIRROR"])
 	assert.Equal(t, "AES256", copying["MIRROR_DATA_ENCRYPTION"])
@@ -159,7 +177,7 @@ func TestMirrorEncryptsDataAndWALAsTheyWereAskedTo(t *testing.T) {
 	args := databaseArgs()
 	args.Archive = MinIO
 	args.B2.Data.Encryption = none
-	copying := variables(podOf(cronJob(t, false, args, storageArgs())).InitContainers[0])
+	copying := variables(podOf(cronJob(t, false, args, storageArgs())).InitContainers[2])
 	assert.Empty(t, copying["MIRROR_DATA_ENCRYPTION"])
 	assert.Equal(t, "AES256", copying["MIRROR_WAL_ENCRYPTION"])
 }
@@ -169,7 +187,7 @@ func TestMirrorReadsTheArchiveWithAKeyOfItsOwn(t *testing.T) {
 	args := databaseArgs()
 	args.Mirror.SourceSecret = "b2-read-only"
 	pod := podOf(cronJob(t, false, args, storageArgs()))
-	copying := variables(pod.InitContainers[0])
+	copying := variables(pod.InitContainers[2])
 	assert.Equal(t, "b2-read-only/AWS_ACCESS_KEY_ID", copying["RCLONE_CONFIG_ARCHIVE_ACCESS_KEY_ID"])
 	assert.Equal(t, "minio/AWS_ACCESS_KEY_ID", copying["RCLONE_CONFIG_MIRROR_ACCESS_KEY_ID"])
 }
@@ -184,9 +202,12 @@ func TestMirrorTrustsTheEndpointsCA(t *testing.T) {
 	require.Len(t, pod.Volumes, 2)
 	assert.Equal(t, "nas-ca", pod.Volumes[1].Secret.SecretName)
 	assert.Equal(t, []corev1.KeyToPath{{Key: "ca.pem", Path: "ca.crt"}}, pod.Volumes[1].Secret.Items)
-	assert.Equal(t, "/etc/ssl/certs:/mnt/minio-ca", variables(pod.InitContainers[0])["SSL_CERT_DIR"])
+	assert.Equal(t, "/etc/ssl/certs:/mnt/minio-ca", variables(pod.InitContainers[2])["SSL_CERT_DIR"])
 	assert.Equal(t, "/mnt/minio-ca/ca.crt", variables(pod.Containers[0])["AWS_CA_BUNDLE"])
 	for _, container := range append(pod.InitContainers, pod.Containers...) {
+		if container.Name == "read-histories" {
+			continue // it talks to nobody
+		}
 		assert.Contains(t, container.VolumeMounts,
 			corev1.VolumeMount{Name: "minio-ca", MountPath: "/mnt/minio-ca", ReadOnly: true})
 	}
@@ -196,7 +217,7 @@ func TestMirrorOfBackupsThatLieElsewhere(t *testing.T) {
 	t.Parallel()
 	args := databaseArgs()
 	args.Path, args.ServerName, args.Generation = "/", "authentik-2024", 2
-	copying := variables(podOf(cronJob(t, false, args, storageArgs())).InitContainers[0])
+	copying := variables(podOf(cronJob(t, false, args, storageArgs())).InitContainers[2])
 	assert.Equal(t, "archive:homelab-cnpg-b2", copying["ARCHIVE"])
 	assert.Equal(t, "mirror:homelab-postgres-backups", copying["MIRROR"])
 	assert.Equal(t, "authentik-2024", copying["FIRST_SERVER"])
@@ -214,7 +235,7 @@ func TestMirrorWithoutRetentionNeverPrunes(t *testing.T) {
 			args := databaseArgs()
 			change(args)
 			pod := podOf(cronJob(t, false, args, storageArgs()))
-			assert.Empty(t, pod.InitContainers)
+			require.Len(t, pod.InitContainers, 2)
 			require.Len(t, pod.Containers, 1)
 			assert.Equal(t, "copy", pod.Containers[0].Name)
 			assert.Empty(t, variables(pod.Containers[0])["RETENTION_DAYS"])

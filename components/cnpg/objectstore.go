@@ -18,9 +18,8 @@ type StoreOptions struct {
 	// Retention is for how long base backups, and the WAL that they need, are
 	// kept in this store; none for ever. Default: the database's Retention.
 	Retention string `json:"retention,omitempty"`
-	// WAL is about the WAL archive. Defaults: compression gzip, because the
-	// mirror's job cannot read histories of timelines with zstd, lz4 or snappy, and
-	// then has to guess after a failover (docs/decisions/codecs.md); encryption
+	// WAL is about the WAL archive. Defaults: compression zstd, which every plugin
+	// from 0.3.0 on has (docs/decisions/codecs.md); encryption
 	// AES256 at B2 and none at MinIO, which refuses it without a key management
 	// service; maxParallel 4: each file is a Python process, and more of them gain
 	// nothing but starve a small node. The figures are in docs/figures.md, from
@@ -43,7 +42,7 @@ func (o StoreOptions) withDefaults(at Location, retention, plugin string) StoreO
 		o.Retention = retention
 	}
 	if o.WAL.Compression == "" {
-		o.WAL.Compression = barmanapi.CompressionTypeGzip
+		o.WAL.Compression = barmanapi.CompressionTypeZstd
 	}
 	if o.Data.Compression == "" {
 		o.Data.Compression = dataCompression(plugin)

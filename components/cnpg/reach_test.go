@@ -300,7 +300,7 @@ func TestEachPartUsesTheMinIOKeyThatItNeeds(t *testing.T) {
 			args = databaseArgs()
 			args.Archive = test.archive
 			pod := podOf(cronJob(t, false, args, ownUsers()))
-			copying := variables(pod.InitContainers[0])
+			copying := variables(pod.InitContainers[2])
 			assert.Equal(t, test.copiesFrom+"/AWS_ACCESS_KEY_ID", copying["RCLONE_CONFIG_ARCHIVE_ACCESS_KEY_ID"])
 			assert.Equal(t, test.copiesTo+"/AWS_ACCESS_KEY_ID", copying["RCLONE_CONFIG_MIRROR_ACCESS_KEY_ID"])
 			assert.Equal(t, test.deletesAs+"/AWS_ACCESS_KEY_ID", variables(pod.Containers[0])["AWS_ACCESS_KEY_ID"])
@@ -325,20 +325,21 @@ func TestWhatCopiesNeedsNoRightToDelete(t *testing.T) {
 			for _, container := range containers {
 				names = append(names, container.Name)
 				used := fmt.Sprint(slices.Collect(maps.Values(variables(container))))
-				assert.Equal(t, container.Name != "copy", strings.Contains(used, "may-delete/"), container.Name)
+				deletes := container.Name == "clean" || container.Name == "prune"
+				assert.Equal(t, deletes, strings.Contains(used, "may-delete/"), container.Name)
 			}
-			want := []string{"copy", "clean", "prune"}
+			want := []string{"fetch-histories", "read-histories", "copy", "clean", "prune"}
 			if retention == none {
-				want = want[:2]
+				want = want[:4]
 			}
 			assert.Equal(t, want, names)
 			assert.Len(t, pod.Containers, 1, "one after the other")
-			copying, cleaning := variables(containers[0]), variables(containers[1])
+			copying, cleaning := variables(containers[2]), variables(containers[3])
 			assert.Equal(t, copying["DEAD_LIST"], cleaning["DEAD_LIST"])
 			assert.NotEmpty(t, cleaning["DEAD_LIST"])
 			assert.Equal(t, copying["MIRROR"], cleaning["MIRROR"])
 			assert.Equal(t, "/etc/ssl/certs:/mnt/minio-ca", cleaning["SSL_CERT_DIR"])
-			assert.Equal(t, "tmp", containers[1].VolumeMounts[0].Name, "where the list is")
+			assert.Equal(t, "tmp", containers[3].VolumeMounts[0].Name, "where the list is")
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,6 +40,8 @@ func TestMain(m *testing.M) {
 type job struct {
 	archive, mirror string
 	env             map[string]string
+	// read are the texts of histories, by the content of their files.
+	read map[string]string
 }
 
 func newJob(t *testing.T) *job {
@@ -87,9 +90,15 @@ func (j *job) command(ctx context.Context, t *testing.T) (cmd *exec.Cmd, log str
 	require.NoError(t, err)
 	log = filepath.Join(t.TempDir(), "termination-log")
 	require.NoError(t, os.WriteFile(log, nil, 0o600))
+	temporary := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(temporary, "histories"), 0o755))
+	for content, text := range j.read {
+		name := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
+		require.NoError(t, os.WriteFile(filepath.Join(temporary, "histories", name), []byte(text), 0o600))
+	}
 	cmd = exec.CommandContext(ctx, "sh", "-c", string(script))
 	cmd.Env = []string{
-		"PATH=" + filepath.Dir(rclone) + ":" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "RCLONE_CONFIG=/notfound",
+		"PATH=" + filepath.Dir(rclone) + ":" + os.Getenv("PATH"), "TMPDIR=" + temporary, "HISTORIES=histories", "RCLONE_CONFIG=/notfound",
 		"TERMINATION_LOG=" + log, "ARCHIVE=" + j.archive, "MIRROR=" + j.mirror, "FIRST_SERVER=db",
 		"ARCHIVE_DATA_ENCRYPTION=", "ARCHIVE_WAL_ENCRYPTION=", "MIRROR_DATA_ENCRYPTION=", "MIRROR_WAL_ENCRYPTION=",
 	}

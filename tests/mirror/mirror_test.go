@@ -216,6 +216,88 @@ func TestEarlierLives(t *testing.T) {
 	})
 }
 
+// TestHistories are those that the script cannot read itself.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	const compressed = "00000002.history, compressed"
+	failover := func(t *testing.T) (*job, folder, folder) {
+		t.Helper()
+		j, archive, mirror := healthy(t)
+		archive.promote(t, 2, 31)
+		archive.remove(t, "wals/00000002.history")
+		archive.write(t, "wals/00000002.history.zst", compressed, ago(0))
+		archive.wal(t, 2, 31, 40, ago(0))
+		archive.take(t, backup{ended: ago(0), fromTimeline: 2, from: 33, toTimeline: 2, to: 34})
+		return j, archive, mirror
+	}
+	// text is of a timeline that began within a segment.
+	text := func(segment int) string {
+		return fmt.Sprintf("1\t0/%X\tno recovery target specified\n", segment<<24+100)
+	}
+	t.Run("another image has read it", func(t *testing.T) {
+		t.Parallel()
+		j, _, mirror := failover(t)
+		j.read = map[string]string{compressed: text(31)}
+		run := j.run(t)
+		require.True(t, run.well, run.output)
+		assert.Empty(t, run.codes())
+		assert.Equal(t, 3, run.Folders[0].Mirror.Backups)
+		assert.True(t, mirror.has("wals/00000002.history.zst"))
+	})
+	t.Run("its word counts, not the segments that are there", func(t *testing.T) {
+		t.Parallel()
+		j, archive, _ := failover(t)
+		j.read = map[string]string{compressed: text(25)}
+		archive.wal(t, 2, 26, 30, ago(time.Minute))
+		run := j.run(t)
+		assert.False(t, run.well, "timeline 2 began in segment 25, which is not there: %s", run.output)
+	})
+	t.Run("nobody has read it", func(t *testing.T) {
+		t.Parallel()
+		j, archive, mirror := failover(t)
+		run := j.run(t)
+		assert.Equal(t, []string{"history-unread!"}, run.codes())
+		assert.Contains(t, run.output, "00000002.history.zst in the archive cannot be read; until it can, base backups are copied but not published")
+		assert.True(t, mirror.has(segmentPath(2, 40)+".gz"), "WAL is copied")
+		for path := range archive.objects(t) {
+			if filepath.Base(path) == "data.tar.gz" {
+				assert.True(t, mirror.has(path), "data is copied")
+			}
+		}
+		for path := range mirror.objects(t) {
+			assert.NotEqual(t, "backup.info", filepath.Base(path), "nothing is published")
+			assert.NotContains(t, path, ".history", "nothing is published")
+		}
+
+		j.read = map[string]string{compressed: text(31)}
+		again := j.run(t)
+		require.True(t, again.well, again.output)
+		assert.Equal(t, 3, again.Folders[0].Mirror.Backups)
+	})
+	t.Run("it is damaged in the mirror", func(t *testing.T) {
+		t.Parallel()
+		j, archive, mirror := failover(t)
+		j.read = map[string]string{compressed: text(31)}
+		require.True(t, j.run(t).well)
+		mirror.write(t, "wals/00000002.history.zst", "00000002.history, c0mpressed", ago(0))
+		archive.take(t, backup{ended: start.Add(time.Minute), fromTimeline: 2, from: 35, toTimeline: 2, to: 36})
+		run := j.run(t)
+		assert.Equal(t, []string{"history-unread!"}, run.codes())
+		assert.Contains(t, run.output, "00000002.history.zst in the mirror cannot be read")
+	})
+	t.Run("of an earlier life", func(t *testing.T) {
+		t.Parallel()
+		j, _, _ := failover(t)
+		j.env["SERVER_NAME"], j.env["GENERATION"] = "db-2", "2"
+		now := j.archived(t, "db-2")
+		now.take(t, backup{ended: ago(0), fromTimeline: 1, from: 2, toTimeline: 1, to: 3})
+		now.wal(t, 1, 1, 9, ago(0))
+		run := j.run(t)
+		assert.True(t, run.well, run.output)
+		assert.Equal(t, []string{"history-unread"}, run.codes())
+	})
+}
+
 // TestGaps are holes in the WAL.
 func TestGaps(t *testing.T) {
 	t.Parallel()

@@ -120,7 +120,7 @@ func TestFaults(t *testing.T) {
 		require.NoError(t, err)
 		newest := backups[len(backups)-1]
 		require.Equal(t, id, newest.ID)
-		key := prefix(1) + "/wals/" + newest.EndWAL[:16] + "/" + newest.EndWAL + ".gz"
+		key := prefix(1) + "/wals/" + newest.EndWAL[:16] + "/" + newest.EndWAL + ".zst"
 		content, err := w.archive.Read(t.Context(), key)
 		require.NoError(t, err)
 		removed, err := w.archive.Remove(t.Context(), key)
@@ -158,7 +158,7 @@ func TestFaults(t *testing.T) {
 		assert.Contains(t, run.Output, "the mirror restores", "a WAL may be late: several are archived at once")
 		run = w.tryMirror(t.Context(), t, 1)
 		assert.Equal(t, "copy", run.Failed, "but not by a whole run")
-		assert.Contains(t, run.Output, strings.TrimSuffix(filepath.Base(gap), ".gz")[8:]+" is missing")
+		assert.Contains(t, run.Output, strings.TrimSuffix(filepath.Base(gap), ".zst")[8:]+" is missing")
 
 		restored = w.requireNothingLost(t, moments, restored)
 		require.NoError(t, w.archive.Write(t.Context(), gap, content))

@@ -155,7 +155,7 @@ func (w *world) requireCleaned(t *testing.T) {
 	const dead = "20200101T000000/data.tar"
 	require.NoError(t, w.nas.Write(t.Context(), prefix(1)+"/base/"+dead, []byte("left over")))
 	job := w.render(t, 1).Mirror
-	copying := &job.Spec.JobTemplate.Spec.Template.Spec.InitContainers[0]
+	copying := &job.Spec.JobTemplate.Spec.Template.Spec.InitContainers[2]
 	copying.Command = []string{"sh", "-c", `echo ` + dead + ` >"$TMPDIR/$DEAD_LIST"`}
 	run, err := lab.RunJob(t.Context(), job, w.secrets)
 	require.NoError(t, err)

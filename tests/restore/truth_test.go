@@ -16,6 +16,7 @@ import (
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -39,8 +40,9 @@ type pair struct {
 	undo func() error
 }
 
-// newPair starts both. What they store is not compressed, and no file is fetched
-// ahead: this is about names.
+// newPair starts both. Base backups are not compressed, and no file is fetched
+// ahead: this is about names. WAL, and with it histories, each server compresses in
+// another way.
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	w := newWorld(t, cnpg.B2, "")
@@ -55,7 +57,10 @@ func newPair(t *testing.T) *pair {
 func (p *pair) follow(t *testing.T) {
 	t.Helper()
 	p.servers++
-	standby, err := p.primary.Standby(p.whole.Context(), mkdir(t, p.dir, fmt.Sprintf("standby-%d", p.servers)))
+	codecs := []barmanapi.CompressionType{"none", "zstd", "gzip"}
+	codec := codecs[p.servers%len(codecs)]
+	p.args.B2.WAL.Compression, p.args.MinIO.WAL.Compression = codec, codec
+	standby, err := p.primary.Standby(p.whole.Context(), mkdir(t, p.dir, fmt.Sprintf("standby-%d", p.servers)), p.written(t, 1))
 	require.NoError(t, err)
 	p.whole.Cleanup(standby.Stop)
 	p.standby = standby

@@ -2,9 +2,11 @@ package lab
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -27,6 +29,7 @@ import (
 	"github.com/cloudnative-pg/machinery/pkg/fileutils/wals"
 	pgtime "github.com/cloudnative-pg/machinery/pkg/postgres/time"
 	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
+	"github.com/klauspost/compress/zstd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
@@ -56,6 +59,34 @@ type Sidecar struct {
 
 	lock  sync.Mutex
 	asked []Asked
+	// put takes a WAL file to the archive. Default: with barman.
+	put PutWAL
+}
+
+// PutWAL takes a file of WAL to an archive.
+type PutWAL func(ctx context.Context, name string, content []byte) error
+
+// ArchiveBy has WAL archived without barman, each of whose programs costs half a
+// second to start.
+func (s *Sidecar) ArchiveBy(put PutWAL) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.put = put
+}
+
+// archiveWAL answers a server that has a file to archive.
+func (s *Sidecar) archiveWAL(ctx context.Context, name string) error {
+	s.lock.Lock()
+	put := s.put
+	s.lock.Unlock()
+	if put == nil {
+		return s.archive(ctx, name)
+	}
+	content, err := os.ReadFile(filepath.Join(s.instance.data(), name))
+	if err != nil {
+		return err
+	}
+	return put(ctx, filepath.Base(name), content)
 }
 
 // Asked is a file that a recovery wanted from the store, and whether it got it.
@@ -411,7 +442,7 @@ func Restore(ctx context.Context, dir string, secrets client.Client, from Folder
 
 // RestoreByHand makes a database of one base backup of a server name as
 // PostgreSQL's documentation has it, without barman, each of whose programs costs
-// half a second to start. What is stored must not be compressed.
+// half a second to start. The base backup must not be compressed.
 func RestoreByHand(ctx context.Context, dir string, store *s3server.Store, server string, target *cnpgv1.RecoveryTarget,
 ) (*Life, error) {
 	instance := instanceAt(dir)
@@ -432,13 +463,38 @@ func RestoreByHand(ctx context.Context, dir string, store *s3server.Store, serve
 		if !strings.HasSuffix(name, ".history") {
 			key = name[:16] + "/" + name
 		}
-		content, err := store.Read(ctx, server+"/wals/"+key)
+		content, err := readWAL(ctx, store, server+"/wals/"+key)
 		if err != nil {
 			return err
 		}
 		return os.WriteFile(to, content, 0o600)
 	}}}
 	return life, life.recover(ctx, target)
+}
+
+// readWAL reads a file of WAL, whatever it is compressed with.
+func readWAL(ctx context.Context, store *s3server.Store, key string) ([]byte, error) {
+	var missing error
+	for _, codec := range []struct {
+		end   string
+		plain func(io.Reader) (io.Reader, error)
+	}{
+		{"", func(r io.Reader) (io.Reader, error) { return r, nil }},
+		{".gz", func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }},
+		{".zst", func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) }},
+	} {
+		content, err := store.Read(ctx, key+codec.end)
+		if err != nil {
+			missing = err
+			continue
+		}
+		plain, err := codec.plain(bytes.NewReader(content))
+		if err != nil {
+			return nil, fmt.Errorf("read %s%s: %w", key, codec.end, err)
+		}
+		return io.ReadAll(plain)
+	}
+	return nil, missing
 }
 
 // recover starts a server on an unpacked base backup, which fetches WAL until its

@@ -13,8 +13,8 @@ import (
 )
 
 // Standby makes a server that follows this one, with a sidecar of its own. It
-// archives nothing until it is promoted.
-func (l *Life) Standby(ctx context.Context, dir string) (*Life, error) {
+// archives nothing until it is promoted, and then to a folder.
+func (l *Life) Standby(ctx context.Context, dir string, to Folder) (*Life, error) {
 	instance := instanceAt(dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func (l *Life) Standby(ctx context.Context, dir string) (*Life, error) {
 	if err := os.Remove(filepath.Join(instance.data(), emptyArchiveCheck)); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
-	standby := &Life{instance, &Sidecar{instance: instance, secrets: l.secrets, to: l.to}}
+	standby := &Life{instance, &Sidecar{instance: instance, secrets: l.secrets, to: &to}}
 	if err := os.WriteFile(filepath.Join(instance.data(), "standby.signal"), nil, 0o600); err != nil {
 		return nil, err
 	}

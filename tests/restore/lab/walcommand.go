@@ -87,7 +87,7 @@ func (s *Sidecar) serve(ctx context.Context) error {
 		})
 	}
 	handle(archiveCommand, func(ctx context.Context, query url.Values) error {
-		return s.archive(ctx, query.Get("name"))
+		return s.archiveWAL(ctx, query.Get("name"))
 	})
 	handle(restoreCommand, func(ctx context.Context, query url.Values) error {
 		return s.restoreWAL(ctx, query.Get("name"), query.Get("to"))
