@@ -50,8 +50,8 @@ func ChosenRelease() (Release, error) {
 }
 
 // rootPackages are what a root has beside a minimal Debian: PostgreSQL, barman's
-// tools with all that they compress with, and BusyBox.
-const rootPackages = "barman-cli-cloud,python3-boto3,python3-snappy,python3-zstandard,python3-lz4,busybox,ca-certificates"
+// tools with what they compress with, pgBackRest beside them, and BusyBox.
+const rootPackages = "barman-cli-cloud,python3-boto3,python3-zstandard,python3-lz4,pgbackrest,busybox,ca-certificates"
 
 // Root returns a directory with the release's programs, to be entered with
 // chroot, and makes it first when it is not there. That takes root and a minute

@@ -1,8 +1,11 @@
 // Command bench measures what the backups cost: WAL archived and fetched a
 // second by parallelism and compression, base backups and their restores by
 // compression, and a run of the mirror, on loopback and over a line with a round
-// trip of 40 ms. Like the restore tests it installs what is missing and needs root
-// for that.
+// trip of 40 ms; the recovery of an idle database, by parallelism; and all of it
+// beside pgBackRest. Like the restore tests it installs what is missing and needs
+// root for that.
+//
+//	bench [wal|data|mirror|idle|beside ...]   these parts, or all of them
 package main
 
 import (
@@ -12,7 +15,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
@@ -50,13 +55,43 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer w.close()
-	if err := w.walFigures(ctx); err != nil {
-		return err
+	for _, part := range []struct {
+		name  string
+		print func(context.Context) error
+	}{
+		{"wal", w.walFigures}, {"data", w.dataFigures}, {"mirror", w.mirrorFigures},
+		{"idle", w.idleFigures}, {"beside", w.besideFigures},
+	} {
+		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], part.name) {
+			continue
+		}
+		if err := part.print(ctx); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
 	}
-	if err := w.dataFigures(ctx); err != nil {
-		return err
-	}
-	return w.mirrorFigures(ctx)
+	return nil
+}
+
+// cost is what something took.
+type cost struct {
+	wall, cpu time.Duration
+}
+
+// String is the time and, in brackets, the CPU's, in seconds.
+func (c cost) String() string { return fmt.Sprintf("%.1f (%.1f)", c.wall.Seconds(), c.cpu.Seconds()) }
+
+// measure is what the programs that work starts and sees the end of cost.
+func measure(work func() error) (cost, error) {
+	before, start := childrenCPU(), time.Now()
+	err := work()
+	return cost{wall: time.Since(start), cpu: childrenCPU() - before}, err
+}
+
+// childrenCPU is what the ended children of this process, and theirs, have used.
+func childrenCPU() time.Duration {
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &usage)
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // world is the two stores and the lines to them.

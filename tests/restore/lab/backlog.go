@@ -10,6 +10,7 @@ import (
 	"time"
 
 	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -65,6 +66,9 @@ func (b *Backlog) status(name, suffix string) string {
 	return filepath.Join(b.sidecar.instance.data(), "pg_wal", "archive_status", name+suffix)
 }
 
+// Names are the segments, oldest first.
+func (b *Backlog) Names() []string { return slices.Clone(b.names) }
+
 // Archive archives all segments into a folder, one call after the other as
 // PostgreSQL makes them, and tells how long it took.
 func (b *Backlog) Archive(ctx context.Context, to Folder) (time.Duration, error) {
@@ -111,10 +115,33 @@ func (f Folder) WithWAL(maxParallel int, compression barmanapi.CompressionType) 
 	return Folder{Store: *store, ServerName: fmt.Sprintf("%s-%d-%s", f.ServerName, maxParallel, compression)}
 }
 
-// WithData is the folder with another compression of base backups.
+// Fetching is the folder with another parallelism of a recovery, and arguments for
+// each of its barman-cloud-wal-restore.
+func (f Folder) Fetching(maxParallel int, arguments ...string) Folder {
+	store := f.Store.DeepCopy()
+	store.Spec.Configuration.Wal.MaxParallel = maxParallel
+	store.Spec.Configuration.Wal.RestoreAdditionalCommandArgs = arguments
+	return Folder{Store: *store, ServerName: f.ServerName}
+}
+
+// WithData is the folder with another compression of base backups, which the
+// plugin's schema need not know.
 func (f Folder) WithData(compression barmanapi.CompressionType) Folder {
 	store := f.Store.DeepCopy()
-	store.Spec.Configuration.Data.Compression = compression
+	data := store.Spec.Configuration.Data
+	data.Compression, data.AdditionalCommandArgs = compression, nil
+	if compression == barmanapi.CompressionTypeZstd {
+		data.Compression, data.AdditionalCommandArgs = "", []string{"--zstd"}
+	}
+	return Folder{Store: *store, ServerName: f.ServerName}
+}
+
+// Trusting is the folder at a server whose certificate an authority signed that is
+// in a file.
+func (f Folder) Trusting(file string) Folder {
+	store := f.Store.DeepCopy()
+	sidecar := &store.Spec.InstanceSidecarConfiguration
+	sidecar.Env = append(sidecar.Env, corev1.EnvVar{Name: "AWS_CA_BUNDLE", Value: file})
 	return Folder{Store: *store, ServerName: f.ServerName}
 }
 

@@ -88,10 +88,14 @@ func (i *Instance) launch(settings map[string]string) error {
 }
 
 // awaitRecovering waits until the server takes connections, as one that
-// recovers, or follows another one, or does not.
+// recovers, or follows another one, or does not. It waits for ten minutes, or for as
+// long as ctx says.
 func (i *Instance) awaitRecovering(ctx context.Context, want bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 10*time.Minute)
+		defer cancel()
+	}
 	return i.process.WaitReady(ctx, func(ctx context.Context) error {
 		var recovering bool
 		if err := i.db.QueryRowContext(ctx, "select pg_is_in_recovery()").Scan(&recovering); err != nil {
