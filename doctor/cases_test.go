@@ -570,6 +570,9 @@ func cases() []struct {
 			}
 			s.backups = append(s.backups, s.backup("b", cnpgv1.BackupPhaseFailed, 46*time.Hour, "rpc error: code = Unavailable desc = error reading from server: EOF"))
 		}},
+		{"P09 out of memory, and the sidecar lives on", "CB23 ", func(s *scene) {
+			s.backups = append(s.backups, s.backup("b", cnpgv1.BackupPhaseFailed, 46*time.Hour, "rpc error: code = Unknown desc = signal: killed"))
+		}},
 		{"P10 a backup that does not end", "CB41 ", func(s *scene) {
 			s.backups = append(s.backups, s.backup("authentik-postgresql-2-backup-20261115020000", cnpgv1.BackupPhaseRunning, 9*day, ""))
 		}},

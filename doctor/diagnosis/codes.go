@@ -251,6 +251,8 @@ func wordings() []wording {
 		{"plugin is not available", PluginMissing},
 		{"unknown plugin being required", PluginMissing},
 		{"x509: certificate", PluginCertificate},
+		// With cgroups of version 1 the kernel ends barman, and the sidecar lives on.
+		{"signal: killed", SidecarMemory},
 		{"no backup section", WrongMethod},
 		{"no barmanObjectStore section", WrongMethod},
 		{"no target backup found", NothingToRecover},

@@ -216,6 +216,9 @@ func (s *Subject) cause(code Code, seen string, since time.Time) Finding {
 	case PluginCertificate:
 		return found(code, seen, since, "Are both certificates valid? Restart the plugin, then the operator.",
 			"kubectl get certificates -A")
+	case SidecarMemory:
+		return found(code, seen, since,
+			fmt.Sprintf("Set sidecar.resources.limits.memory: 1Gi of the archive in %s, deploy, and restart the pods:", s.Stack), s.restart())
 	case WrongMethod:
 		return found(code, seen, since, "Take it with the plugin:",
 			s.kubectl("cnpg backup %s --method plugin --plugin-name barman-cloud.cloudnative-pg.io", l.Cluster))
@@ -372,9 +375,9 @@ func (s *Subject) podFindings() []Finding {
 		for _, status := range pod.Status.InitContainerStatuses {
 			for _, state := range []*corev1.ContainerStateTerminated{status.State.Terminated, status.LastTerminationState.Terminated} {
 				if status.Name == cluster.Sidecar && state != nil && state.Reason == "OOMKilled" {
-					findings = append(findings, found(SidecarMemory,
+					findings = append(findings, s.cause(SidecarMemory,
 						fmt.Sprintf("pod %s: container %s ended with %s, code %d, restarts %d", pod.Name, status.Name, state.Reason, state.ExitCode, status.RestartCount),
-						state.FinishedAt.Time, fmt.Sprintf("Set sidecar.resources.limits.memory: 1Gi of the archive in %s, deploy, and restart the pods:", s.Stack), s.restart()))
+						state.FinishedAt.Time))
 				}
 			}
 		}
