@@ -12,6 +12,7 @@ import (
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/doctor/catalogue"
@@ -215,11 +216,17 @@ func (o *look) list(ctx context.Context, a Access, namespace string) {
 	if o.store, o.read.KeyID, o.read.Err = a.open(ctx, namespace, o.at); o.read.Err != nil {
 		return
 	}
-	if o.read.Folders, o.read.Err = o.store.Folders(ctx, o.at.Folder); o.read.Err != nil {
-		return
-	}
 	o.source = o.store.Folder(path.Join(o.at.Folder, o.server))
-	o.read.Folder, o.read.Err = catalogue.Read(ctx, o.source)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		o.read.Folders, err = o.store.Folders(ctx, o.at.Folder)
+		return err
+	})
+	group.Go(func() (err error) {
+		o.read.Folder, err = catalogue.Read(ctx, o.source)
+		return err
+	})
+	o.read.Err = group.Wait()
 }
 
 func (o *look) judge(ctx context.Context, a Access, options catalogue.Options) {

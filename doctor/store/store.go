@@ -130,8 +130,10 @@ const (
 	simultaneous = 8
 )
 
-// page is how many objects a server hands out at a time.
-const page = 1_000
+// most is how many objects are read before the way of many is taken. A server hands
+// out 1,000 at a time, and the client asks for the next ones when all but one of
+// them have been taken.
+const most = 998
 
 // List implements [catalogue.Source].
 func (f folder) List(ctx context.Context, prefix string) ([]catalogue.Object, error) {
@@ -142,26 +144,29 @@ func (f folder) List(ctx context.Context, prefix string) ([]catalogue.Object, er
 		if info.Err != nil {
 			return nil, info.Err
 		}
-		if objects = append(objects, f.object(info)); len(objects) == page {
-			return f.listWide(ctx, prefix)
+		if objects = append(objects, f.object(info)); len(objects) == most {
+			cancel()
+			return f.listWide(ctx, prefix, objects)
 		}
 	}
 	return objects, ctx.Err() // a list that was cut short is none
 }
 
-// listWide lists many objects. The server tells where a page begins only when it
-// has handed out the one before, so the folders below the prefix are listed first,
-// and then a few of them at a time.
-func (f folder) listWide(ctx context.Context, prefix string) ([]catalogue.Object, error) {
-	var objects []catalogue.Object
+// listWide lists many objects, of which the first are known. The server tells where
+// a page begins only when it has handed out the one before, so the folders below the
+// prefix are listed first, and then a few of them at a time.
+func (f folder) listWide(ctx context.Context, prefix string, objects []catalogue.Object) ([]catalogue.Object, error) {
+	known := f.prefix + objects[len(objects)-1].Path
 	var folders []string
 	for info := range f.client.ListObjects(ctx, f.bucket, minio.ListObjectsOptions{Prefix: f.prefix + prefix}) {
 		switch {
 		case info.Err != nil:
 			return nil, info.Err
 		case strings.HasSuffix(info.Key, "/"):
-			folders = append(folders, info.Key)
-		default:
+			if info.Key > known || strings.HasPrefix(known, info.Key) {
+				folders = append(folders, info.Key)
+			}
+		case info.Key > known:
 			objects = append(objects, f.object(info))
 		}
 	}
@@ -175,7 +180,7 @@ func (f folder) listWide(ctx context.Context, prefix string) ([]catalogue.Object
 	for i, chunk := range chunks {
 		group.Go(func() error {
 			var err error
-			listed[i], err = f.listFolders(limited, f.prefix+prefix, chunk)
+			listed[i], err = f.listFolders(limited, f.prefix+prefix, max(known, chunk[0]), chunk[len(chunk)-1])
 			return err
 		})
 	}
@@ -185,14 +190,13 @@ func (f folder) listWide(ctx context.Context, prefix string) ([]catalogue.Object
 	return append(objects, slices.Concat(listed...)...), nil
 }
 
-// listFolders lists folders that follow each other.
-func (f folder) listFolders(ctx context.Context, prefix string, folders []string) ([]catalogue.Object, error) {
+// listFolders lists what is in folders after a key, up to the last of them.
+func (f folder) listFolders(ctx context.Context, prefix, after, last string) ([]catalogue.Object, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var objects []catalogue.Object
-	last := folders[len(folders)-1]
 	for info := range f.client.ListObjects(ctx, f.bucket, minio.ListObjectsOptions{
-		Prefix: prefix, Recursive: true, StartAfter: folders[0],
+		Prefix: prefix, Recursive: true, StartAfter: after,
 	}) {
 		if info.Err != nil {
 			return nil, info.Err
