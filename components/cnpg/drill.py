@@ -338,7 +338,10 @@ class Recovery:
             if not switches:
                 raise Found("CB52", "the history of timeline %d makes no sense" % self.timeline)
             self.switch = position(switches[-1][1])
-            self.end = (self.switch - 1) // self.size
+            switch = (self.switch - 1) // self.size
+            self.end = max((segment(n, self.size) for n in self.copy.wal if whole_wal(n) and segment(n, self.size) <= switch), default=-1)
+            if self.end < switch:
+                self.switch = 0  # that segment is not archived, so that WAL ends before it
 
     def history(self, name):
         fetch = self.start(name)
@@ -387,7 +390,8 @@ class Recovery:
                 self.reply(name, "broken")
             elif name in self.ready:
                 self.ready.discard(name)
-                if whole_wal(name):
+                # At its end a recovery reads the segment once more that it ended in.
+                if whole_wal(name) and (not self.last or name[8:] >= self.last[8:]):
                     self.last = name
                 self.reply(name, "ok")
             elif name not in self.copy.wal:
@@ -431,7 +435,7 @@ class Recovery:
             if whole_wal(name) and segment(name, self.size) <= self.end and not self.elsewhere(name):
                 raise Found("CB50", "WAL segment %s is missing, and there is WAL after it: recovery ended %d MB before its end"
                             % (name, (ahead - replayed) // 2**20 + self.size // 2**20))
-        raise Found("CB54", "recovery ended in WAL segment %s, and there is WAL after it: %s" % (at, complaint(read("postgres.log"))))
+        raise Found("CB54", "recovery ended in WAL segment %s, before the end of what the copy holds: %s" % (at, complaint(read("postgres.log"))))
 
     def elsewhere(self, name):
         """Whether another timeline has the segment: recovery tries them in turn."""
@@ -439,14 +443,16 @@ class Recovery:
 
 
 def complaint(log):
-    """The line of PostgreSQL's log that says why WAL ended, or the first error."""
-    for line in log.splitlines():
-        if re.search(r"checksum in record|invalid record|invalid magic|record with|unexpected pageaddr|contrecord|"
-                     r"invalid resource manager|incorrect prev-link|out-of-order|invalid info bits|could not decompress", line):
-            return line.split("LOG:")[-1].strip()
-    for line in log.splitlines():
-        if "FATAL:" in line or "PANIC:" in line:
-            return line.strip()
+    """What PostgreSQL's log says of why WAL ended, or else why it did not start."""
+    for words in (
+        r"checksum in record|invalid record|invalid magic|record with|unexpected pageaddr|contrecord|invalid resource manager|"
+        r"incorrect prev-link|out-of-order|invalid info bits|could not decompress",
+        r"unrecognized configuration parameter|invalid value for parameter",
+        r"(?:FATAL|PANIC): ",
+    ):
+        for line in log.splitlines():
+            if re.search(words, line):
+                return re.sub(r"^.*?\b(?:LOG|ERROR|FATAL|PANIC): +", "", line.strip())
     return last_line(log)
 
 

@@ -102,7 +102,7 @@ FETCH
     -c recovery_target_timeline=latest -c recovery_target_action=promote -c recovery_end_command= -c archive_cleanup_command= \
     -c restore_command="sh '$run/fetch' '$run' '%f' '%p'" >postgres.log 2>&1 &
   postgres=$!
-  until psql -XAtc 'select 1' >/dev/null 2>&1; do
+  until grep -q 'database system is ready to accept connections' postgres.log; do
     if ! kill -0 "$postgres" 2>/dev/null; then
       postgres=
       say "PostgreSQL has ended:"

@@ -91,6 +91,11 @@ func TestDrillJudgesHowFarRecoveryGot(t *testing.T) {
 		"the segment is on the timeline before": {
 			`list(map(seg, range(2, 5))) + ["00000002.history"] + [seg(5, 2), seg(6, 2)]`, "7", "[seg(4, 2), seg(7, 2)]", "passed",
 		},
+		"right after a failover": {`list(map(seg, range(2, 6))) + ["00000002.history"]`, "5", "[seg(5, 2)]", "passed"},
+		"right after a failover, and the end is not archived": {
+			`list(map(seg, range(2, 5))) + ["00000002.history"]`, "5", "[seg(5, 2), seg(5)]", "passed",
+		},
+		"it stopped before the failover": {`list(map(seg, range(2, 6))) + ["00000002.history"]`, "4", "[]", "CB54 "},
 		"one is missing on the second timeline": {
 			`list(map(seg, range(2, 5))) + ["00000002.history"] + [seg(6, 2)]`, "5", "[seg(5, 2), seg(5)]", "CB50 " + "000000020000000000000005",
 		},
@@ -98,10 +103,11 @@ func TestDrillJudgesHowFarRecoveryGot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := inDrillScript(t, nil, pretended+`
+Recovery.history = lambda self, name: "1\t0/5000100\tno recovery target specified\n"
 recovery = Recovery(pretended([], list(`+test.wal+`)), {"begin_wal": seg(2)})
 recovery.asked, recovery.missing, recovery.last = `+test.asked+", "+test.missing+`, seg(2)
 try:
-    recovery.judge(recovery.asked * recovery.size)
+    recovery.judge(recovery.asked * recovery.size + 0x100)
     print("passed")
 except Found as found:
     print(found.code, found.sentence.replace("WAL segment ", ""))`)

@@ -265,8 +265,8 @@ func TestDrillFindsDamage(t *testing.T) {
 	for _, test := range []struct{ name, code, statement, setting, mend string }{
 		{"the database loads a library that is not there", "CB76", "", "shared_preload_libraries = 'nowhere'", ""},
 		{"a setting that PostgreSQL does not know", "CB77", "", "no_such_setting = 1", ""},
-		{"functions are in a library that is not there", "CB76", "set check_function_bodies = off; " +
-			"create function nowhere() returns int language c as 'nowhere'", "", "drop function nowhere"},
+		{"functions are in a library that is not there", "CB76", "create function nowhere(regclass) returns void language c as '$libdir/amcheck', 'bt_index_check'; " +
+			"update pg_proc set probin = 'nowhere' where proname = 'nowhere'", "", "drop function nowhere"},
 		{"an index is in the wrong order", "CB56", wrongOrder, "", "drop table ordered"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
