@@ -24,8 +24,8 @@ type alert struct {
 	hold time.Duration
 	// unless are alerts that tell of the same cause, and tell more of it: while one
 	// of them fires this one does not. They have to stand earlier, and to fire
-	// sooner.
-	unless []string
+	// sooner. Those of sameCopy count for the same copy only.
+	unless, sameCopy []string
 	// summary is a sentence, and description what leads to it and what to do.
 	summary, description string
 	// shared says that the alert is of something that the databases of the
@@ -49,8 +49,14 @@ func (p *plan) prometheusRuleSpec() monitoringv1.PrometheusRuleSpec {
 
 func (p *plan) rule(a alert) monitoringv1.Rule {
 	expr := a.expr
+	if len(a.unless)+len(a.sameCopy) > 0 {
+		expr = "(" + expr + ")"
+	}
 	if len(a.unless) > 0 {
-		expr = fmt.Sprintf("(%s)\nunless on() %s", expr, p.firing(a.unless...))
+		expr += "\nunless on() " + p.firing(a.unless)
+	}
+	if len(a.sameCopy) > 0 {
+		expr += "\nunless on() " + p.firing(a.sameCopy, "copy=", string(a.copy))
 	}
 	labels := maps.Clone(p.args.Monitoring.AlertLabels)
 	if labels == nil {
@@ -84,9 +90,9 @@ func (p *plan) rule(a alert) monitoringv1.Rule {
 const guide = "https://github.com/homelab-iac/pulumi-cnpg-backup/blob/main/docs/troubleshooting.md"
 
 // firing are those of the database's alerts that fire now.
-func (p *plan) firing(alerts ...string) string {
-	return fmt.Sprintf(`ALERTS{alertname=~%q,alertstate="firing",namespace=%q,cnpg_cluster=~"%s|"}`,
-		strings.Join(alerts, "|"), p.namespace, p.cluster)
+func (p *plan) firing(alerts []string, more ...string) string {
+	return fmt.Sprintf(`ALERTS{alertname=~%q,alertstate="firing",namespace=%q,cnpg_cluster=~"%s|"%s}`,
+		strings.Join(alerts, "|"), p.namespace, p.cluster, matchers(more))
 }
 
 // promDuration is a duration as Prometheus writes it, in its largest units.
@@ -149,6 +155,9 @@ const (
 	mirrorFarBehind    = "CNPGMirrorFarBehind"
 	mirrorFailing      = "CNPGMirrorFailing"
 	mirrorBehind       = "CNPGMirrorBehind"
+	drillUnseen        = "CNPGDrillNotMonitored"
+	drillFailed        = "CNPGDrillFailed"
+	drillOverdue       = "CNPGDrillOverdue"
 )
 
 // Metrics of the plugin, of CloudNativePG, of kube-state-metrics and of External
@@ -199,7 +208,8 @@ func (p *plan) alerts() []alert {
 	all = append(all, p.walAlerts()...)
 	all = append(all, p.backupAlerts()...)
 	all = append(all, p.windowAlerts()...)
-	return append(all, p.mirrorAlerts()...)
+	all = append(all, p.mirrorAlerts()...)
+	return append(all, p.drillAlerts()...)
 }
 
 // credentialsAlerts is about the ExternalSecrets of the namespace. With External
@@ -246,7 +256,7 @@ func (p *plan) walAlerts() []alert {
 		count := func(what string) string {
 			return fmt.Sprintf("max by (pod) (%s)", p.of("cnpg_collector_pg_wal", "value=", what))
 		}
-		return fmt.Sprintf("max(\n  %[1]s > %[5].1f * %[2]s + %[6].1f * (%[3]s + %[4]s)\n  or %[1]s > 0.9 * %[2]s\n)",
+		return fmt.Sprintf("max(\n  %[1]s > %.1[5]f * %[2]s + %.1[6]f * (%[3]s + %[4]s)\n  or %[1]s > 0.9 * %[2]s\n)",
 			count("count"), count("volume_max"), count("max"), count("keep"), share, 1-share)
 	}
 	if !p.args.WALOnDataVolume {
@@ -281,10 +291,10 @@ func (p *plan) walAlerts() []alert {
 	})
 	if !p.args.WALOnDataVolume {
 		alerts = append(alerts, alert{
-			name: volumeFilling, code: "CB35", copy: archive, hold: 20 * time.Minute,
+			name: volumeFilling, code: "CB36", copy: archive, hold: 20 * time.Minute,
 			unless:  []string{volumeAlmostFull, archivingFailing, archivingStuck},
 			expr:    full(0.5),
-			summary: fmt.Sprintf("Half of the WAL volume of %s is taken by WAL that waits.", p.said()),
+			summary: fmt.Sprintf("More than half of the WAL volume of %s is taken.", p.said()),
 			description: "Archiving is slower than what is written, or a replication slot holds WAL." + lasts +
 				" Enlarge spec.walStorage, or drop the slot that nobody reads.",
 		})
@@ -328,7 +338,7 @@ func (p *plan) backupAlerts() []alert {
 		first += longestPause(p.args.Schedule)
 	}
 	suspended := alert{
-		name: scheduleSuspended, code: "CB44", copy: archive, hold: day, unless: []string{backupNone},
+		name: scheduleSuspended, code: "CB44", copy: archive, hold: day, unless: []string{backupNone, backupStale},
 		expr:        fmt.Sprintf("max(%s) == 1", p.ofObject("cnpg_scheduledbackup_suspended", "name=", p.scheduledBackup())),
 		summary:     fmt.Sprintf("No base backups of %s are taken: the schedule is suspended.", p.said()),
 		description: fmt.Sprintf("The ScheduledBackup %s in the namespace %s has been suspended for more than a day.", p.scheduledBackup(), p.namespace),
@@ -341,18 +351,16 @@ func (p *plan) backupAlerts() []alert {
 		expr:        newest + " == 0",
 		summary:     fmt.Sprintf("%s has no base backup in %s: nothing can be restored from there.", p.said(), place(archive)),
 		description: "There was none in the folder of this generation for as long as a first one may take." + p.lookAtBackups(),
-	}, suspended)
+	})
 	if p.args.Suspend {
-		return alerts
+		return append(alerts, suspended)
 	}
-	wal = append(wal, scheduleSuspended)
-
 	return append(alerts, alert{
 		name: backupStale, code: "CB47", critical: true, copy: archive, hold: time.Hour, unless: wal,
 		expr:        fmt.Sprintf("time() - (%s > 0) > %d", newest, int(p.staleAge(bounds).Seconds())),
 		summary:     fmt.Sprintf("The newest base backup of %s in %s is {{ $value | humanizeDuration }} old.", p.said(), place(archive)),
 		description: fmt.Sprintf("By its schedule there is one every %s at least.", inWords(bounds.backupPeriod)) + p.lookAtBackups(),
-	}, alert{
+	}, suspended, alert{
 		name: sidecarOutOfMemory, code: "CB23", copy: archive, hold: 5 * time.Minute,
 		unless: append(wal[:len(wal):len(wal)], backupNone, backupStale),
 		expr: fmt.Sprintf("max(\n  %s == 1\n  and on(namespace, pod, container) increase(%s[1d]) > 0\n)",
@@ -397,12 +405,12 @@ func (p *plan) windowAlerts() []alert {
 	lost := "Base backups that are needed for it are gone from the bucket: somebody deleted them, or a lifecycle rule of the bucket does. " +
 		"See what is left: make doctor"
 	return []alert{{
-		name: windowShrunk, code: "CB53", critical: true, copy: archive, hold: 15 * time.Minute,
+		name: windowShrunk, code: "CB57", critical: true, copy: archive, hold: 15 * time.Minute,
 		expr:        fmt.Sprintf("%s\nand on() (%s > min(min_over_time(%s[2d]) > 0))", early, first(""), series),
 		summary:     fmt.Sprintf("The oldest base backup of %s in %s has vanished, and its retention of %s needs it.", p.said(), place(archive), kept),
 		description: lost,
 	}, {
-		name: windowShort, code: "CB53", copy: archive, hold: time.Hour, unless: []string{windowShrunk},
+		name: windowShort, code: "CB57", copy: archive, hold: time.Hour, unless: []string{windowShrunk},
 		expr:        fmt.Sprintf("%s\nand on() %s > 0", early, first(" offset "+promDuration(retention+day))),
 		summary:     fmt.Sprintf("%s can be restored from %s to less far back than its retention of %s says.", p.said(), place(archive), kept),
 		description: lost,
@@ -422,11 +430,7 @@ func (p *plan) mirrorAlerts() []alert {
 		return nil
 	}
 	job := mirrorName(p.cluster)
-	cronJob := func(metric string) string { return p.ofObject("kube_cronjob_"+metric, "cronjob=", job) }
-	run := func(metric string, more ...string) string {
-		return p.ofObject("kube_job_"+metric, append([]string{"job_name=~", job + "-[0-9]+"}, more...)...)
-	}
-	failed := fmt.Sprintf("%s == 1", run("failed", "condition=", "true"))
+	cronJob := func(metric string) string { return p.ofCronJob(job, metric) }
 	success := fmt.Sprintf("max(%s)", cronJob("status_last_successful_time"))
 	period, deadline := longestPause("0 "+mirror.Schedule), duration(mirror.Deadline)
 	late := 3*period + slack
@@ -438,7 +442,7 @@ func (p *plan) mirrorAlerts() []alert {
 		p.namespace, p.cluster)
 	unless := func(more ...string) []string { return append(archive[:len(archive):len(archive)], more...) }
 	return []alert{{
-		name: mirrorUnseen, code: "CB62", copy: at, hold: 30 * time.Minute,
+		name: mirrorUnseen, code: "CB92", copy: at, hold: 30 * time.Minute,
 		expr:        fmt.Sprintf("absent(%s)", cronJob("created")),
 		summary:     fmt.Sprintf("Nothing tells whether %s is copied to %s.", p.said(), place(at)),
 		description: fmt.Sprintf("kube-state-metrics is not there or not scraped, or there is no CronJob %s in the namespace %s.", job, p.namespace),
@@ -450,7 +454,7 @@ func (p *plan) mirrorAlerts() []alert {
 	}, {
 		name: mirrorNever, code: "CB61", critical: true, copy: at, hold: 2 * time.Hour, unless: unless(),
 		expr: fmt.Sprintf("(\n  time() - max(%s) > %d\n  or max(%s)\n)\nunless on() %s\nunless on() %s == 1",
-			cronJob("created"), int((period + deadline + slack).Seconds()), failed, success, cronJob("spec_suspend")),
+			cronJob("created"), int((period + deadline + slack).Seconds()), p.failedRun(job), success, cronJob("spec_suspend")),
 		summary:     fmt.Sprintf("%s has never been copied to %s: there is no second copy.", p.said(), place(at)),
 		description: "No run of the mirror's job has ended well so far." + why,
 	}, {
@@ -460,8 +464,7 @@ func (p *plan) mirrorAlerts() []alert {
 		description: "No run of the mirror's job has ended well since then." + why,
 	}, {
 		name: mirrorFailing, code: "CB61", copy: at, hold: 2 * time.Hour, unless: unless(mirrorFarBehind),
-		expr: fmt.Sprintf("max(%s and on(namespace, job_name) %s) > %s\nunless on() %s == 1",
-			run("status_start_time"), failed, success, cronJob("spec_suspend")),
+		expr:        fmt.Sprintf("max(%s) > %s\nunless on() %s == 1", p.failedRun(job), success, cronJob("spec_suspend")),
 		summary:     fmt.Sprintf("The job that copies %s to %s fails.", p.said(), place(at)),
 		description: "Its last run failed. Its log has a line with PROBLEM for each reason, and nothing is pruned until a run has none." + why,
 	}, {
@@ -470,4 +473,60 @@ func (p *plan) mirrorAlerts() []alert {
 		summary:     fmt.Sprintf("The copy of %s at %s is {{ $value | humanizeDuration }} old.", p.said(), place(at)),
 		description: fmt.Sprintf("A run ends well every %s, if all is well; this one takes long, or none begins.", inWords(period)) + why,
 	}}
+}
+
+// ofCronJob is a metric about a CronJob.
+func (p *plan) ofCronJob(job, metric string) string {
+	return p.ofObject("kube_cronjob_"+metric, "cronjob=", job)
+}
+
+// failedRun is when the runs of a CronJob began that have failed. They are not
+// kept for ever.
+func (p *plan) failedRun(job string) string {
+	run := []string{"job_name=~", job + "-[0-9]+"}
+	return fmt.Sprintf("%s\n  and on(namespace, job_name) %s == 1\n", p.ofObject("kube_job_status_start_time", run...),
+		p.ofObject("kube_job_failed", append(run, "condition=", "true")...))
+}
+
+// drillAlerts are about the jobs that restore the copies.
+func (p *plan) drillAlerts() []alert {
+	drill := p.args.Drill
+	if !drill.on() {
+		return nil
+	}
+	// What is not in a copy is not restored from it.
+	var alerts []alert
+	for _, at := range p.copies() {
+		unless := []string{volumeAlmostFull, archivingFailing, archivingStuck, backupUnseen, backupNone, backupStale}
+		if at != p.args.Archive {
+			unless = append(unless, mirrorUnseen, mirrorSuspended, mirrorNever, mirrorFarBehind, mirrorFailing, mirrorBehind)
+		}
+		job := p.drill(at)
+		success := fmt.Sprintf("max(%s)", p.ofCronJob(job, "status_last_successful_time"))
+		scheduled := fmt.Sprintf("max(%s)", p.ofCronJob(job, "status_last_schedule_time"))
+		period, longest := longestPause("0 "+drill.schedule(at)), duration(drill.Deadline)+slack
+		overdue := int((2*period + longest).Seconds())
+		alerts = append(alerts, alert{
+			name: drillUnseen, code: "CB92", copy: at, hold: 30 * time.Minute, unless: []string{mirrorUnseen},
+			expr:    fmt.Sprintf("absent(%s)", p.ofCronJob(job, "created")),
+			summary: fmt.Sprintf("Nothing tells whether %s still restores from %s.", p.said(), place(at)),
+			description: fmt.Sprintf("kube-state-metrics is not there or not scraped, or there is no CronJob %s in the namespace %s.",
+				job, p.namespace),
+		}, alert{
+			name: drillFailed, code: "CB83", critical: true, copy: at, hold: 5 * time.Minute, unless: unless,
+			// A run that failed is soon thrown away; that it was begun stays.
+			expr: fmt.Sprintf("(\n  max(%s)\n  or %s < time() - %d\n) > (%s or on() vector(0))",
+				p.failedRun(job), scheduled, int(longest.Seconds()), success),
+			summary:     fmt.Sprintf("The last drill of %s did not restore it from %s.", p.said(), place(at)),
+			description: "Its report says why, and make doctor shows it. Restore from the other copy until it is put right.",
+		}, alert{
+			name: drillOverdue, code: "CB84", copy: at, hold: time.Hour, unless: unless, sameCopy: []string{drillUnseen, drillFailed},
+			expr: fmt.Sprintf("time() - %s > %d\nor (time() - max(%s) > %d unless on() %s)",
+				success, overdue, p.ofCronJob(job, "created"), overdue, success),
+			summary: fmt.Sprintf("Whether %s restores from %s has not been tried for {{ $value | humanizeDuration }}.", p.said(), place(at)),
+			description: fmt.Sprintf("There is to be a drill every %s. See whether the CronJob %s in the namespace %s is suspended.",
+				inWords(period), job, p.namespace),
+		})
+	}
+	return alerts
 }

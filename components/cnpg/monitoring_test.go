@@ -94,6 +94,7 @@ func TestAlertsAreRoutedByTheirLabels(t *testing.T) {
 			severities[one.Labels["severity"]]++
 			assert.Equal(t, []string{"home", "auth"}, []string{one.Labels["team"], one.Labels["namespace"]}, one.Alert)
 			assert.Regexp(t, `^CB\d\d$`, one.Labels["code"], one.Alert)
+			assert.NotContains(t, one.Expr.StrVal+one.Annotations["summary"]+one.Annotations["description"], "%", one.Alert)
 		}
 		assert.Len(t, severities, 2)
 		assert.Positive(t, severities["page"])
