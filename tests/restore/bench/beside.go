@@ -14,8 +14,12 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
-// besideSegments is how much WAL each of the programs archives and fetches.
-const besideSegments = 16
+const (
+	// besideRows make a database of about 150 MB.
+	besideRows = 500_000
+	// besideSegments is how much WAL each of the programs archives and fetches.
+	besideSegments = 8
+)
 
 // figures are what one program with one codec cost.
 type figures struct {
@@ -114,7 +118,7 @@ func (w *world) newBeside(ctx context.Context) (*beside, error) {
 	if err := b.life.CreateTable(ctx); err != nil {
 		return nil, err
 	}
-	if err := b.life.Insert(ctx, rows); err != nil {
+	if err := b.life.Insert(ctx, besideRows); err != nil {
 		return nil, err
 	}
 	if err := b.life.Archived(ctx); err != nil {
