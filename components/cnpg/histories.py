@@ -24,5 +24,5 @@ for file in sorted(folder.glob("*/**/*.history.*")):
     try:
         read(file, text.with_suffix(".partial"))
         text.with_suffix(".partial").rename(text)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:  # barman exits without a codec's module
         print(f"{file.relative_to(folder)} cannot be read: {problem!r}", file=sys.stderr)
