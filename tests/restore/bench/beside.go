@@ -9,6 +9,7 @@ import (
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
@@ -35,6 +36,11 @@ type beside struct {
 	archive lab.Folder
 	life    *lab.Life
 	backlog *lab.Backlog
+}
+
+// secrets are those of a namespace whose archive is this store.
+func (b *beside) secrets() client.Client {
+	return lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": b.store}, nil)
 }
 
 // besideFigures prints what barman and pgBackRest cost for the same data, to and
@@ -92,10 +98,6 @@ func (w *world) newBeside(ctx context.Context) (*beside, error) {
 	if b.store, err = w.store(ctx, "beside", s3server.Options{TLS: true}); err != nil {
 		return nil, err
 	}
-	// The stores share a namespace, and with it the Secret.
-	if err := b.store.Admit(ctx, w.b2.KeyID, w.b2.Key, "s3:*"); err != nil {
-		return nil, err
-	}
 	authority := filepath.Join(w.dir, "beside.crt")
 	if err := os.WriteFile(authority, b.store.Authority, 0o600); err != nil {
 		return nil, err
@@ -107,10 +109,10 @@ func (w *world) newBeside(ctx context.Context) (*beside, error) {
 	b.archive.Store.Spec.Configuration.DestinationPath = "s3://beside/barman"
 	// Both without server-side encryption.
 	b.archive.Store.Spec.Configuration.Wal.Encryption, b.archive.Store.Spec.Configuration.Data.Encryption = "", ""
-	if b.backlog, err = lab.NewBacklog(ctx, filepath.Join(w.dir, "beside-wal"), w.secrets(), besideSegments); err != nil {
+	if b.backlog, err = lab.NewBacklog(ctx, filepath.Join(w.dir, "beside-wal"), b.secrets(), besideSegments); err != nil {
 		return nil, err
 	}
-	if b.life, err = lab.Begin(ctx, filepath.Join(w.dir, "beside-data"), w.secrets(), b.archive); err != nil {
+	if b.life, err = lab.Begin(ctx, filepath.Join(w.dir, "beside-data"), b.secrets(), b.archive); err != nil {
 		return nil, err
 	}
 	// What is written before is not what is measured.
