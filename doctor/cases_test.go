@@ -71,6 +71,8 @@ type scene struct {
 	plugin                string // pluginVersion
 	archive, mirror       *tree
 	archiveErr, mirrorErr error
+	// recovered is the folder that a recovery reads.
+	recovered *tree
 
 	archiveProof, mirrorProof *diagnosis.Proof
 }
@@ -403,6 +405,13 @@ func (s *scene) examine(t *testing.T) (*report.Report, []clienttesting.Action, [
 			catalogue.Options{Now: now, WALDelay: l.WALDelay, Other: one.other.Folder})
 		require.NoError(t, err)
 	}
+	if s.recovered != nil {
+		folder, err := catalogue.Read(t.Context(), s.recovered)
+		require.NoError(t, err)
+		subject.Recovered = &diagnosis.Read{Folder: folder, Folders: s.recovered.folders}
+		subject.Recovered.Restorable, err = catalogue.Judge(t.Context(), s.recovered, folder, catalogue.Options{Now: now, WALDelay: l.WALDelay})
+		require.NoError(t, err)
+	}
 	return &report.Report{
 		Version: report.Version, Time: now, Environment: "homelab", Databases: []diagnosis.Database{diagnosis.Diagnose(subject)},
 	}, objects.Actions(), read
@@ -601,7 +610,15 @@ func cases() []struct {
 		}},
 		{"P14 nothing in the folder", "CB71 ", func(s *scene) { s.recoverySays("no target backup found") }},
 		{"P15 a target that is too late", "CB73 ", func(s *scene) {
-			s.recoverySays("FATAL: recovery ended before configured recovery target was reached")
+			s.recovering()
+			s.logs[s.recovery.Name] = `{"level":"info","ts":"2026-11-24T00:01:00Z","logger":"postgres","msg":"record","logging_pod":"authentik-postgresql-1-full-recovery",` +
+				`"record":{"log_time":"2026-11-24 00:01:00.512 UTC","error_severity":"FATAL","message":"recovery ended before configured recovery target was reached"}}` + "\n"
+		}},
+		{"P15 a recovery that begins without its first WAL", "CB73 ", func(s *scene) {
+			from := s.mirror
+			from.remove(segment(1000))
+			s.recoverySays("encountered an error while checking the presence of first needed WAL in the archive: WAL not found")
+			s.recovered = from
 		}},
 		{"P15 a hole", "CB50 ", func(s *scene) { s.archive.remove(segment(1050)) }},
 		{"P15 a base backup whose first WAL never arrived", "CB49 ", func(s *scene) {
@@ -610,6 +627,10 @@ func cases() []struct {
 		}},
 		{"P16 a failed base backup counts", "CB48 ", func(s *scene) {
 			s.archive.backup(time.Date(2026, time.November, 23, 2, 0, 3, 0, time.UTC), 1100, "status=FAILED\nerror=failure uploading data (SlowDown)\n")
+		}},
+		{"P16 a failed base backup counts, and its Backup failed", "CB48 ", func(s *scene) {
+			s.archive.backup(time.Date(2026, time.November, 23, 2, 0, 3, 0, time.UTC), 1100, "status=FAILED\nerror=failure uploading data (SlowDown)\n")
+			s.backups = append(s.backups, s.backup("b", cnpgv1.BackupPhaseFailed, 22*time.Hour, "rpc error: code = Unknown desc = exit status 1"))
 		}},
 		{"P17 the key does not arrive", "CB12 ", func(s *scene) {
 			s.external = map[string]any{

@@ -166,8 +166,10 @@ func explains(code Code) []Code {
 		return []Code{WALOld, NotProved, BackupFailed, NoBackup, BackupOld, RestoredOld}
 	case WALOld:
 		return []Code{NotProved, RestoredOld}
-	case NoBackup, BackupIncomplete, Hole, FailedCounts:
+	case NoBackup, BackupIncomplete, Hole:
 		return []Code{NotStarting, RestoredOld, DrillFails}
+	case FailedCounts:
+		return append(explains(NoBackup), BackupFailed)
 	case SidecarMemory, PluginOld, BackupStuck, WrongMethod, FiveFields, Suspended:
 		return []Code{BackupFailed, NoBackup, BackupOld}
 	case BackupFailed:

@@ -175,11 +175,15 @@ func logged(log string) (Code, string, bool) {
 		if !known {
 			continue
 		}
-		var fields struct{ Msg, Err, Error string }
+		// What PostgreSQL says is in a record of its own.
+		var fields struct {
+			Msg, Err, Error string
+			Record          struct{ Message string }
+		}
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
 			return code, line, true
 		}
-		for _, text := range []string{fields.Msg, fields.Err, fields.Error} {
+		for _, text := range []string{fields.Msg, fields.Err, fields.Error, fields.Record.Message} {
 			if _, known := match(text); known {
 				return code, text, true
 			}
@@ -225,7 +229,7 @@ func (s *Subject) cause(code Code, seen string, since time.Time) Finding {
 	case NothingToRecover:
 		return found(code, seen, since, "Compare recovery in "+s.Stack+" with the folders in the bucket"+s.recoveredFolders()+".", "")
 	case TargetTooLate:
-		return found(code, seen, since, "Choose an earlier target"+s.recoveredWindow()+".", "")
+		return found(code, seen, since, s.earlier()+s.recoveredWindow()+".", "")
 	case DownloadBroken:
 		return found(code, seen, since, "Restore from the other copy: set recovery.source in "+s.Stack+".", "")
 	default:
@@ -238,6 +242,17 @@ func (s *Subject) recoveredFolders() string {
 		return ""
 	}
 	return ": " + strings.Join(s.Recovered.Folders, ", ")
+}
+
+// earlier is what to restore instead. When the recovery begins with a base backup
+// that does not restore, another one is to be named.
+func (s *Subject) earlier() string {
+	if s.Recovered != nil && s.Recovered.Err == nil {
+		if r := s.Recovered.Restorable; r.Newest != nil && r.Taken != nil && r.Taken.ID != r.Newest.ID {
+			return "Base backup " + r.Taken.ID + " " + r.Taken.Why + ": set target.backupID to " + r.Newest.ID + ", or choose an earlier target"
+		}
+	}
+	return "Choose an earlier target"
 }
 
 // recoveredWindow says from when to when the folder restores that is being read.
