@@ -97,7 +97,7 @@ func ReadBoard(content []byte) (Board, error) {
 
 // MetricsOf are the names of the series that an expression asks for.
 func MetricsOf(expr string) ([]string, error) {
-	parsed, err := parser.ParseExpr(expr)
+	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", expr, err)
 	}

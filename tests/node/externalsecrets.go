@@ -54,7 +54,7 @@ func (n *Node) installExternalSecrets(ctx context.Context) error {
 			"ports":    []any{map[string]any{"port": int64(443), "targetPort": int64(10250), "protocol": "TCP"}},
 		}}),
 		n.externalSecretsDeployment(externalSecrets, "/healthz", nil,
-			"--concurrent=1", "--metrics-addr=0", "--live-addr=:8081"),
+			"--concurrent=1", "--metrics-addr=:8080", "--live-addr=:8081"),
 		n.externalSecretsDeployment(externalSecretsWebhook, "/readyz",
 			map[string]any{"name": "certificates", "secret": map[string]any{"secretName": externalSecretsWebhook}},
 			"webhook", "--port=10250", "--cert-dir=/certificates", "--dns-name="+host,
