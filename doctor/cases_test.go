@@ -69,6 +69,7 @@ type scene struct {
 	unreachable error
 
 	plugin                string // pluginVersion
+	former                string // formerEndpoint
 	archive, mirror       *tree
 	archiveErr, mirrorErr error
 	// recovered is the folder that a recovery reads.
@@ -354,6 +355,7 @@ func (s *scene) examine(t *testing.T) (*report.Report, []clienttesting.Action, [
 	storage := storage()
 	storage.PluginVersion = s.plugin
 	l := s.args.Layout("authentik", &storage)
+	l.Archive.FormerEndpoint = s.former
 	kinds := map[schema.GroupVersionResource]string{}
 	for group, names := range map[string][]string{
 		"postgresql.cnpg.io": {"Cluster", "Backup", "ScheduledBackup"}, "barmancloud.cnpg.io": {"ObjectStore"},
@@ -619,6 +621,10 @@ func cases() []struct {
 			from.remove(segment(1000))
 			s.recoverySays("encountered an error while checking the presence of first needed WAL in the archive: WAL not found")
 			s.recovered = from
+		}},
+		{"P15 a hole, and the archive has moved", "CB50 ", func(s *scene) {
+			s.former = "https://old.example.org:9000"
+			s.archive.remove(segment(1050))
 		}},
 		{"P15 a hole", "CB50 ", func(s *scene) { s.archive.remove(segment(1050)) }},
 		{"P15 a base backup whose first WAL never arrived", "CB49 ", func(s *scene) {

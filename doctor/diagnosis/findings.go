@@ -569,7 +569,7 @@ func (s *Subject) catalogueFindings(role string, at cnpg.StoreLayout, read *Read
 			next = "The mirror has it: copy it back, or take a base backup."
 		}
 		if former := at.FormerEndpoint; role == "archive" && former != "" {
-			next, command = "The NAS has moved: copy what is still at "+former+" (docs/move-nas.md, step 6).", ""
+			next, command = "The NAS has moved: copy what is still at "+former+", as docs/move-nas.md says.", ""
 		}
 		findings = append(findings, found(Hole, "the folder "+s.Layout.ServerName+" lacks "+r.Hole+", and has later ones", time.Time{}, next, command))
 	}

@@ -98,8 +98,8 @@ func TestTheNASMoves(t *testing.T) {
 				w.requireRestores(t, old, nil, late)
 				w.requireRestores(t, off, nil, between)
 				halfway := next.askDoctor(t)[next.nas]
-				require.Equal(t, "CB50", halfway.codes(), "%+v", halfway)
-				assert.Contains(t, halfway.Findings[0].Next, "copy what is still at "+w.nas.Endpoint)
+				assert.Equal(t, "RESTORES", halfway.Verdict, halfway.Reason)
+				assert.False(t, halfway.To.After(between.at()), "%+v: it promises what is not there yet", halfway)
 				w.copyNAS(t, next)
 			}
 			next.runMirror(t, 1)
