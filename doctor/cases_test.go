@@ -764,6 +764,15 @@ func cases() []struct {
 		{"the store says something else", " CB09", func(s *scene) {
 			s.mirrorErr = refused(http.StatusInternalServerError, "InternalError", "We encountered an internal error, please try again.")
 		}},
+		{"a life of seconds", " ", func(s *scene) {
+			for _, tree := range []*tree{s.archive, s.mirror} {
+				tree.remove("")
+				tree.put("wals/"+segment(1)[:16]+"/"+segment(1)+".gz", "", 100, now.Add(-50*time.Second))
+				tree.backup(now.Add(-10*time.Minute+5*time.Second), 1, "")
+				tree.put("wals/"+segment(2)[:16]+"/"+segment(2)+".gz", "", 100, now.Add(-30*time.Second))
+				tree.put("wals/"+segment(3)[:16]+"/"+segment(3)+".gz", "", 100, now.Add(-20*time.Second))
+			}
+		}},
 		{"a drill passed", " ", func(s *scene) { s.drilled() }},
 		{"a drill passed, and its run is gone", " ", func(s *scene) { s.drilled().kept = false }},
 		{"no drill yet", " ", func(s *scene) {

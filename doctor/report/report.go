@@ -111,7 +111,7 @@ func (s Style) copy(to io.Writer, now time.Time, c diagnosis.Copy) {
 	verdict := fmt.Sprintf("%-9s ", c.Verdict)
 	detail := c.Reason
 	if c.Verdict == diagnosis.Restores {
-		detail = fmt.Sprintf("%s → %s (%s ago)", stamp(now, roundUp(*c.From)), stamp(now, *c.To), ago(now.Sub(*c.To)))
+		detail = fmt.Sprintf("%s (%s ago)", window(now, *c.From, *c.To), ago(now.Sub(*c.To)))
 	}
 	indent := strings.Repeat(" ", utf8.RuneCountInString(head+verdict))
 	var text strings.Builder
@@ -335,6 +335,14 @@ func stamp(now, at time.Time) string {
 		return at.Format("2 Jan 2006 15:04")
 	}
 	return at.Format("2 Jan 15:04")
+}
+
+// window is a stretch to the minutes that are in it, or to the seconds when none is.
+func window(now, from, to time.Time) string {
+	if whole := roundUp(from); !whole.After(to) {
+		return stamp(now, whole) + " → " + stamp(now, to)
+	}
+	return stamp(now, from) + from.Format(":05") + " → " + stamp(now, to) + to.Format(":05")
 }
 
 // roundUp is the first whole minute that is not before a time: earlier is not
