@@ -40,22 +40,11 @@ type Tool struct {
 // changed. It reports on progress while it compiles. Several processes may
 // build the same tool; one does the work.
 func (t Tool) Build(ctx context.Context, progress io.Writer) (string, error) {
-	here, err := folder()
-	if err != nil {
-		return "", err
-	}
-	module := filepath.Join(here, t.Module)
-	flags, err := t.linkerFlags()
+	module, binary, flags, err := t.plan()
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", t.Name, err)
 	}
-	key, err := t.key(module, flags)
-	if err != nil {
-		return "", fmt.Errorf("build %s: %w", t.Name, err)
-	}
-	dir := filepath.Join(here, ".bin", t.Module+"-"+key)
-	binary := filepath.Join(dir, t.Name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil {
 		return "", fmt.Errorf("build %s: %w", t.Name, err)
 	}
 	unlock, err := Lock(ctx, binary+".lock")
@@ -70,6 +59,37 @@ func (t Tool) Build(ctx context.Context, progress io.Writer) (string, error) {
 		return "", fmt.Errorf("build %s from %s: %w", t.Name, t.Package, err)
 	}
 	return binary, nil
+}
+
+// Download fetches the modules that Build takes, for a time in which the line is
+// idle. What goes wrong is told by Build.
+func (t Tool) Download(ctx context.Context) {
+	module, binary, _, err := t.plan()
+	if err != nil {
+		return
+	}
+	if _, err := os.Stat(binary); err == nil {
+		return
+	}
+	cmd := exec.CommandContext(ctx, "go", "list", "-deps", t.Package)
+	cmd.Dir = module
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
+	_ = cmd.Run()
+}
+
+// plan says where the tool's module is, where its binary will be, and what the
+// linker is told.
+func (t Tool) plan() (module, binary, flags string, err error) {
+	here, err := folder()
+	if err != nil {
+		return "", "", "", err
+	}
+	module = filepath.Join(here, t.Module)
+	if flags, err = t.linkerFlags(); err != nil {
+		return "", "", "", err
+	}
+	key, err := t.key(module, flags)
+	return module, filepath.Join(here, ".bin", t.Module+"-"+key, t.Name), flags, err
 }
 
 // Wanted is a tool, and where to put the path of its binary and, unless nil,

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
@@ -29,10 +30,18 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Pulumi is built next, if it is not installed. Its modules come while the
+	// sandbox is compiled.
+	var downloads sync.WaitGroup
+	if _, err := exec.LookPath("pulumi"); err != nil {
+		downloads.Go(func() { tools.Pulumi().Download(ctx) })
+	}
+	defer downloads.Wait()
 	const command = "github.com/homelab-iac/pulumi-cnpg-backup/sandbox/cmd/sandbox"
 	build := exec.CommandContext(ctx, "go", "build", "-v", "-o", binary, command)
 	if err := tools.Compile(os.Stdout, "the sandbox", build); err != nil {
 		return fmt.Errorf("build the sandbox: %w", err)
 	}
+	downloads.Wait()
 	return syscall.Exec(binary, append([]string{binary}, os.Args[1:]...), os.Environ())
 }
