@@ -28,6 +28,8 @@ type deployment struct {
 	// up and again are seconds: of the first deployment and of one that changes
 	// nothing.
 	up, again float64
+	// state is the size of the state that Pulumi keeps, in bytes.
+	state int64
 	// upMemory and againMemory are those of Pulumi and the program together.
 	upMemory, againMemory int64
 }
@@ -53,6 +55,7 @@ func (s subject) deploy(ctx context.Context, repetitions int) (deployment, []map
 	}
 	return deployment{
 		resources:   runs[0].resources,
+		state:       runs[0].state,
 		up:          median(runs, func(d deployment) float64 { return d.up }),
 		again:       median(runs, func(d deployment) float64 { return d.again }),
 		upMemory:    median(runs, func(d deployment) int64 { return d.upMemory }),
@@ -98,6 +101,11 @@ func (s subject) once(ctx context.Context) (result deployment, objects []map[str
 	if steps > 0 {
 		return result, nil, fmt.Errorf("%s: a second up changed %d resources", s.project, steps)
 	}
+	state, err := os.Stat(box.StateFile())
+	if err != nil {
+		return result, nil, err
+	}
+	result.state = state.Size()
 	objects, err = box.Objects()
 	return result, objects, err
 }

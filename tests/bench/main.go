@@ -62,8 +62,8 @@ func deployments(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	fmt.Printf("Deploy to the sandbox %29s %17s\n", "up", "up, no changes")
-	fmt.Printf("%-15s%-10s %9s %9s %7s %9s %7s\n", "", "", "resources", "seconds", "MB", "seconds", "MB")
+	fmt.Printf("Deploy to the sandbox %39s %17s\n", "up", "up, no changes")
+	fmt.Printf("%-15s%-10s %9s %9s %9s %7s %9s %7s\n", "", "", "resources", "state, kB", "seconds", "MB", "seconds", "MB")
 	for _, databases := range []int{1, 10, 100} {
 		progress(fmt.Sprintf("deploying %d databases with the component and by hand", databases))
 		component, objects, err := environment("..", temporary, databases).deploy(ctx, repetitions(databases))
@@ -80,7 +80,7 @@ func deployments(ctx context.Context) (err error) {
 		}
 		row(fmt.Sprintf("%d database(s)", databases), "component", component)
 		row("", "by hand", hand)
-		fmt.Printf("%-15s%-10s %9s %9.2f %7.2f %9.2f %7.2f\n", "", "ratio", "", component.up/hand.up,
+		fmt.Printf("%-15s%-10s %9s %9.2f %9.2f %7.2f %9.2f %7.2f\n", "", "ratio", "", ratio(component.state, hand.state), component.up/hand.up,
 			ratio(component.upMemory, hand.upMemory), component.again/hand.again,
 			ratio(component.againMemory, hand.againMemory))
 	}
@@ -90,7 +90,7 @@ func deployments(ctx context.Context) (err error) {
 }
 
 func row(name, program string, d deployment) {
-	fmt.Printf("%-15s%-10s %9d %9.1f %7d %9.1f %7d\n", name, program, d.resources,
+	fmt.Printf("%-15s%-10s %9d %9d %9.1f %7d %9.1f %7d\n", name, program, d.resources, d.state/1000,
 		d.up, megabytes(d.upMemory), d.again, megabytes(d.againMemory))
 }
 
