@@ -77,7 +77,7 @@ acceptance: ## Try everything on a real API server and operators
 restore-test: ## Restore from both copies with real servers (root)
 	TOOLS=$(TOOLS) NAS=$(NAS) go -C tests test -tags restore -count=1 -v -timeout 60m ./restore/
 
-# The node was only ever tried with stable: say TOOLS=current to try the other.
+# All of it was only ever run with stable, the beginning with TOOLS=current, too.
 e2e: TOOLS = stable
 e2e: ## Run on a real node (root, E2E_DISPOSABLE_MACHINE=1)
 	TOOLS=$(TOOLS) NAS=$(NAS) go -C tests test -tags e2e -count=1 -p 1 -v -timeout 90m ./node ./e2e

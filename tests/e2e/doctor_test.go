@@ -37,17 +37,24 @@ func TestDoctor(t *testing.T) {
 	// its own and cannot encrypt.
 	shop, till := w.newDatabase("shop", "e2e-apps", 1), w.newDatabase("till", "e2e-office", 1)
 	till["archive"] = "minio"
+	if w.node != nil {
+		require.NoError(t, w.node.MakeVolume(t.Context(), smallVolume, 256))
+		till.spec()["walStorage"] = entry{"size": "256Mi", "storageClass": smallVolume}
+		maps.Copy(till.spec()["postgresql"].(entry)["parameters"].(entry), entry{
+			"wal_keep_size": "0", "min_wal_size": "32MB", "max_wal_size": "64MB",
+		})
+	}
 	w.add(shop, till)
 	d := newDoctor(t, w)
 
-	part := func(name string, run func(t *testing.T)) {
+	part := func(name string, run func(t *testing.T)) bool {
 		t.Helper()
-		require.True(t, t.Run(name, func(t *testing.T) {
+		return t.Run(name, func(t *testing.T) {
 			run(t)
 			d.requireHealthy(t)
-		}), "what follows needs this")
+		})
 	}
-	part("healthy", func(t *testing.T) {
+	require.True(t, part("healthy", func(t *testing.T) {
 		w.up(t)
 		for _, db := range w.databases {
 			w.ready(t, db.namespace(), db.cluster())
@@ -57,7 +64,7 @@ func TestDoctor(t *testing.T) {
 			w.archived(t, db)
 			w.mirror(t, db)
 		}
-	})
+	}), "what follows needs this")
 	part("the key is revoked", func(t *testing.T) { d.testRevokedKey(t, shop) })
 	part("a line break got into the key", func(t *testing.T) { d.testLineBreak(t, till) })
 	part("the authority is another one", func(t *testing.T) { d.testUntrusted(t, till) })
@@ -69,6 +76,15 @@ func TestDoctor(t *testing.T) {
 	part("the mirror may not write", func(t *testing.T) { d.testMirrorFails(t, shop) })
 	part("Bitwarden is away", func(t *testing.T) { d.testBitwardenAway(t, shop) })
 	part("checksums are refused", func(t *testing.T) { d.testChecksums(t, shop, b2) })
+	part("the plugin is away", d.testNoPlugin)
+	part("out of memory", func(t *testing.T) { d.testOutOfMemory(t, shop) })
+	part("a base backup does not end", func(t *testing.T) { d.testStuck(t, shop, b2) })
+	part("the upload of a base backup fails", func(t *testing.T) { d.testFailedUpload(t, shop, b2) })
+	part("nothing to recover from", func(t *testing.T) { d.testNothingToRecover(t, shop) })
+	part("a target that is too late", func(t *testing.T) { d.testTargetTooLate(t, shop) })
+	if w.node != nil {
+		part("a full volume", func(t *testing.T) { d.testFullVolume(t, till) })
+	}
 }
 
 // doctor is the program that a user runs, with the user's files.

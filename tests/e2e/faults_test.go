@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,50 +66,63 @@ func (d *doctor) testRevokedKey(t *testing.T, db entry) {
 	key := d.held(t, b2Item)
 	store := account{d.b2}
 	require.NoError(t, store.Deleted(t.Context(), key["AWS_ACCESS_KEY_ID"]))
+	defer func() {
+		require.NoError(t, store.Made(t.Context(), provider.B2Key{
+			ID: key["AWS_ACCESS_KEY_ID"], Secret: key["AWS_SECRET_ACCESS_KEY"],
+			Capabilities: []string{"listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"},
+		}))
+		d.archives(t, db)
+	}()
 	d.archivingFails(t, db)
 	d.requireSaid(t, said{"exit": "3", db.name() + " archive": "UNKNOWN CB03", "till mirror": "UNKNOWN CB03"})
-	require.NoError(t, store.Made(t.Context(), provider.B2Key{
-		ID: key["AWS_ACCESS_KEY_ID"], Secret: key["AWS_SECRET_ACCESS_KEY"],
-		Capabilities: []string{"listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"},
-	}))
-	d.archives(t, db)
 }
 
 func (d *doctor) testLineBreak(t *testing.T, db entry) {
 	d.putSecret(t, db.namespace(), "nas-credentials", map[string][]byte{
 		"AWS_ACCESS_KEY_ID": []byte(d.nas.KeyID + "\n"), "AWS_SECRET_ACCESS_KEY": []byte(d.nas.Key),
 	})
+	defer func() {
+		d.putKey(t, db.namespace(), "nas-credentials", d.nas)
+		d.archives(t, db)
+	}()
 	d.archivingFails(t, db)
 	d.requireSaid(t, said{"exit": "3", db.name() + " archive": "UNKNOWN CB11"})
-	d.putKey(t, db.namespace(), "nas-credentials", d.nas)
-	d.archives(t, db)
 }
 
 func (d *doctor) testUntrusted(t *testing.T, db entry) {
 	other, err := pki.NewAuthority("another one")
 	require.NoError(t, err)
 	d.putSecret(t, db.namespace(), "nas-ca", map[string][]byte{"ca.crt": other.Cert()})
+	defer func() {
+		d.putSecret(t, db.namespace(), "nas-ca", map[string][]byte{"ca.crt": d.nas.Authority})
+		d.archives(t, db)
+	}()
 	d.archivingFails(t, db)
 	d.requireSaid(t, said{"exit": "3", db.name() + " archive": "UNKNOWN CB02"})
-	d.putSecret(t, db.namespace(), "nas-ca", map[string][]byte{"ca.crt": d.nas.Authority})
-	d.archives(t, db)
+}
+
+// encryptWAL asks the NAS to encrypt, which it cannot, or with null not to.
+func (d *doctor) encryptWAL(t *testing.T, db entry, how string) {
+	t.Helper()
+	d.patch(t, objectStoreKind(), db.namespace(), db.name()+"-minio-store", `{"spec":{"configuration":{"wal":{"encryption":`+how+`}}}}`)
 }
 
 func (d *doctor) testNoKMS(t *testing.T, db entry) {
-	store := db.name() + "-minio-store"
-	d.patch(t, objectStoreKind(), db.namespace(), store, `{"spec":{"configuration":{"wal":{"encryption":"AES256"}}}}`)
+	d.encryptWAL(t, db, `"AES256"`)
+	defer func() {
+		d.encryptWAL(t, db, "null")
+		d.archives(t, db)
+	}()
 	d.archivingFails(t, db)
 	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB08"})
-	d.patch(t, objectStoreKind(), db.namespace(), store, `{"spec":{"configuration":{"wal":{"encryption":null}}}}`)
-	d.archives(t, db)
 }
 
 func (d *doctor) testWrongMethod(t *testing.T, db entry) {
 	d.apply(t, "postgresql.cnpg.io/v1", "Backup", db.namespace(), "by-hand", map[string]any{
 		"cluster": map[string]any{"name": db.cluster()},
 	})
+	defer d.delete(t, backupKind(), db.namespace(), "by-hand")
 	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB42"})
-	d.delete(t, backupKind(), db.namespace(), "by-hand")
 }
 
 func (d *doctor) testFiveFields(t *testing.T, db entry) {
@@ -114,16 +130,18 @@ func (d *doctor) testFiveFields(t *testing.T, db entry) {
 		"schedule": "0 2 * * *", "cluster": map[string]any{"name": db.cluster()}, "method": "plugin",
 		"pluginConfiguration": map[string]any{"name": barmanPlugin},
 	})
+	defer d.delete(t, scheduledBackupKind(), db.namespace(), "nightly")
 	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB43"})
-	d.delete(t, scheduledBackupKind(), db.namespace(), "nightly")
 }
 
 func (d *doctor) testSuspended(t *testing.T, db entry) {
 	db["suspend"] = true
+	defer func() {
+		delete(db, "suspend")
+		d.up(t)
+	}()
 	d.up(t)
 	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB44"})
-	delete(db, "suspend")
-	d.up(t)
 }
 
 func cronJobKind() schema.GroupVersionKind {
@@ -132,21 +150,23 @@ func cronJobKind() schema.GroupVersionKind {
 
 func (d *doctor) testMirrorSuspended(t *testing.T, db entry) {
 	d.patch(t, cronJobKind(), db.namespace(), db.cluster()+"-mirror", `{"spec":{"suspend":true}}`)
+	defer d.patch(t, cronJobKind(), db.namespace(), db.cluster()+"-mirror", `{"spec":{"suspend":false}}`)
 	d.requireSaid(t, said{"exit": "1", db.name() + " mirror": "RESTORES CB62"})
-	d.patch(t, cronJobKind(), db.namespace(), db.cluster()+"-mirror", `{"spec":{"suspend":false}}`)
 }
 
 func (d *doctor) testMirrorFails(t *testing.T, db entry) {
 	reader, err := d.nas.Reader(t.Context())
 	require.NoError(t, err)
 	d.putKey(t, db.namespace(), "nas-credentials", reader)
+	defer func() {
+		d.putKey(t, db.namespace(), "nas-credentials", d.nas)
+		d.mirror(t, db)
+	}()
 	d.write(t, db, 100)
 	d.archived(t, db)
 	job := d.startMirror(t, db)
 	eventually(t, d.patience, "the mirror gives up", func(ctx context.Context) error { return d.jobFailed(ctx, job) })
 	d.requireSaid(t, said{"exit": "1", db.name() + " mirror": "RESTORES CB61"})
-	d.putKey(t, db.namespace(), "nas-credentials", d.nas)
-	d.mirror(t, db)
 }
 
 func (w *world) jobFailed(ctx context.Context, job *batchv1.Job) error {
@@ -170,10 +190,12 @@ func (d *doctor) testBitwardenAway(t *testing.T, db entry) {
 			fmt.Sprintf(`{"metadata":{"annotations":{"force-sync":"%d"}}}`, time.Now().UnixNano()))
 	}
 	d.bitwarden.Away(true)
+	defer func() {
+		d.bitwarden.Away(false)
+		read()
+	}()
 	read()
 	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB12"})
-	d.bitwarden.Away(false)
-	read()
 }
 
 // testChecksums has the store refuse what boto3 sends unless it is told not to,
@@ -192,14 +214,17 @@ func (d *doctor) testChecksums(t *testing.T, db entry, b2 *gate) {
 	}
 	refused := said{"exit": "1", db.name() + " archive": "RESTORES CB07"}
 	tell([]any{})
+	defer func() {
+		tell(given)
+		d.restart(t, db)
+		d.archives(t, db)
+	}()
 	d.restart(t, db)
 	b2.answers(refuseChecksums, func() {
 		d.archivingFails(t, db)
 		d.requireSaid(t, refused)
 		tell(given)
 		d.requireSaid(t, refused)
-		d.restart(t, db)
-		d.archives(t, db)
 	})
 }
 
@@ -221,3 +246,147 @@ func (w *world) restart(t *testing.T, db entry) {
 	})
 	w.ready(t, db.namespace(), db.cluster())
 }
+
+// testNoPlugin takes the plugin away, of which every Cluster complains.
+func (d *doctor) testNoPlugin(t *testing.T) {
+	replicas := func(count int) {
+		kind := schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
+		d.patch(t, kind, "cnpg-system", "barman-cloud", fmt.Sprintf(`{"spec":{"replicas":%d}}`, count))
+	}
+	replicas(0)
+	defer replicas(1)
+	d.requireSaid(t, said{"exit": "1", "shop archive": "RESTORES CB21", "till archive": "RESTORES CB21"})
+}
+
+func (d *doctor) testOutOfMemory(t *testing.T, db entry) {
+	store := db.name() + "-b2-store"
+	limit := func(memory string) {
+		d.patch(t, objectStoreKind(), db.namespace(), store,
+			`{"spec":{"instanceSidecarConfiguration":{"resources":{"limits":{"memory":`+memory+`}}}}}`)
+	}
+	limit(`"90Mi"`)
+	defer func() {
+		limit("null")
+		d.restart(t, db)
+		d.takeBackup(t, db.namespace(), db.cluster(), "in-memory")
+	}()
+	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB24"})
+	d.restart(t, db)
+	d.startBackup(t, db, "out-of-memory")
+	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB23"})
+}
+
+// startBackup asks for a base backup.
+func (d *doctor) startBackup(t *testing.T, db entry, name string) {
+	t.Helper()
+	d.apply(t, "postgresql.cnpg.io/v1", "Backup", db.namespace(), name, map[string]any{
+		"cluster": map[string]any{"name": db.cluster()}, "method": "plugin",
+		"pluginConfiguration": map[string]any{"name": barmanPlugin},
+	})
+}
+
+// testStuck keeps a base backup from ending, and says that it began yesterday.
+func (d *doctor) testStuck(t *testing.T, db entry, b2 *gate) {
+	ctx, release := context.WithCancel(t.Context())
+	defer release()
+	b2.answers(hold(ctx, "/base/"), func() {
+		d.startBackup(t, db, "endless")
+		defer d.delete(t, backupKind(), db.namespace(), "endless")
+		eventually(t, time.Minute, "the base backup has begun", func(ctx context.Context) error {
+			backup, err := d.client.Get(ctx, backupKind(), db.namespace(), "endless")
+			if err == nil && field(backup, "status", "phase") != "started" {
+				err = fmt.Errorf("phase %q", field(backup, "status", "phase"))
+			}
+			return err
+		})
+		began := time.Now().Add(-30 * time.Hour).UTC().Format(time.RFC3339)
+		require.NoError(t, d.client.PatchStatus(t.Context(), backupKind(), db.namespace(), "endless",
+			[]byte(`{"status":{"reconciliationStartedAt":"`+began+`"}}`)))
+		d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB41"})
+	})
+}
+
+// testFailedUpload has the store refuse the end of a base backup's data, after
+// PostgreSQL has ended the base backup. barman says FAILED in the bucket, with an
+// end_time, and may not come to its own end, so that the next one waits for it.
+func (d *doctor) testFailedUpload(t *testing.T, db entry, b2 *gate) {
+	defer d.takeBackup(t, db.namespace(), db.cluster(), "uploaded")
+	b2.answers(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/data.tar") {
+			return false
+		}
+		refuse(w, r, http.StatusInternalServerError, "InternalError", "An internal error occurred.")
+		return true
+	}, func() {
+		d.startBackup(t, db, "not-uploaded")
+		defer d.delete(t, backupKind(), db.namespace(), "not-uploaded")
+		d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB48"})
+	})
+}
+
+// annex is a database that begins as a copy of another one, and does not come to
+// its beginning.
+func (d *doctor) annex(t *testing.T, db entry, during func(annex entry), changes entry) {
+	t.Helper()
+	annex := d.copyOf(db, "annex", "b2")
+	maps.Copy(annex["recovery"].(entry), changes)
+	d.add(annex)
+	defer func() {
+		d.remove("annex")
+		d.up(t)
+	}()
+	d.up(t)
+	during(annex)
+}
+
+// testNothingToRecover begins with the backups of a life that never was.
+func (d *doctor) testNothingToRecover(t *testing.T, db entry) {
+	d.annex(t, db, func(annex entry) {
+		d.eventuallySays(t, annex.namespace(), annex.cluster(), "no target backup found")
+		d.requireSaid(t, said{"exit": "2", "annex archive": "DOES NOT CB71", "annex mirror": "DOES NOT"})
+		d.delete(t, objectStoreKind(), annex.namespace(), "annex-recovery-store")
+		d.requireSaid(t, said{"exit": "2", "annex archive": "DOES NOT CB72", "annex mirror": "DOES NOT"})
+	}, entry{"generation": 7})
+}
+
+// testTargetTooLate wants what is written tomorrow.
+func (d *doctor) testTargetTooLate(t *testing.T, db entry) {
+	tomorrow := time.Now().Add(24 * time.Hour).UTC().Format(time.RFC3339)
+	d.annex(t, db, func(annex entry) {
+		d.eventuallySays(t, annex.namespace(), annex.cluster(), "recovery ended before configured recovery target was reached")
+		d.requireSaid(t, said{"exit": "2", "annex archive": "DOES NOT CB73", "annex mirror": "DOES NOT"})
+	}, entry{"target": entry{"targetTime": tomorrow}})
+}
+
+// testFullVolume writes until the volume is full that WAL is on, which the archive
+// does not take.
+func (d *doctor) testFullVolume(t *testing.T, db entry) {
+	d.encryptWAL(t, db, `"AES256"`)
+	defer func() {
+		d.encryptWAL(t, db, "null")
+		require.NoError(t, d.node.ResizeVolume(t.Context(), smallVolume, 512))
+		d.ready(t, db.namespace(), db.cluster())
+		d.archives(t, db)
+	}()
+	d.archivingFails(t, db)
+	eventually(t, 5*time.Minute, "the volume is full", func(ctx context.Context) error {
+		for range 20 {
+			_, err := d.psql(ctx, db.namespace(), db.cluster(), db.name(), "select pg_logical_emit_message(true, 'e2e', 'more')")
+			if err == nil {
+				_, err = d.psql(ctx, db.namespace(), db.cluster(), db.name(), "select pg_switch_wal()")
+			}
+			if err != nil {
+				break
+			}
+		}
+		found, err := d.client.Get(ctx, clusterKind(), db.namespace(), db.cluster())
+		if err == nil && field(found, "status", "phase") != "Not enough disk space" {
+			err = fmt.Errorf("phase %q", field(found, "status", "phase"))
+		}
+		return err
+	})
+	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB08 CB33"})
+}
+
+// smallVolume is the StorageClass of the only volume whose size counts.
+const smallVolume = "small"

@@ -3,12 +3,14 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,4 +97,17 @@ func refuseChecksums(w http.ResponseWriter, r *http.Request) bool {
 	}
 	refuse(w, r, http.StatusBadRequest, "InvalidArgument", "Unsupported header '"+header+"' received for this API call.")
 	return true
+}
+
+// hold keeps the uploads to a folder waiting until ctx ends.
+func hold(ctx context.Context, folder string) answer {
+	return func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, folder) {
+			select {
+			case <-ctx.Done():
+			case <-r.Context().Done():
+			}
+		}
+		return false
+	}
 }

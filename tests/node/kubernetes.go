@@ -194,14 +194,9 @@ conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
 // enforced.
 func (n *Node) makeVolumes(ctx context.Context) error {
 	const volumes = 100
-	objects := []*unstructured.Unstructured{{Object: map[string]any{
-		"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-		"metadata": map[string]any{
-			"name":        "volumes",
-			"annotations": map[string]any{"storageclass.kubernetes.io/is-default-class": "true"},
-		},
-		"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
-	}}}
+	objects := []*unstructured.Unstructured{
+		storageClass("volumes", map[string]any{"storageclass.kubernetes.io/is-default-class": "true"}),
+	}
 	for i := range volumes {
 		name := fmt.Sprintf("volume-%03d", i)
 		folder := n.file("volumes", name)
@@ -212,14 +207,48 @@ func (n *Node) makeVolumes(ctx context.Context) error {
 		if err := os.Chown(folder, 26, 26); err != nil {
 			return err
 		}
-		objects = append(objects, &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "v1", "kind": "PersistentVolume", "metadata": map[string]any{"name": name},
-			"spec": map[string]any{
-				"storageClassName": "volumes", "capacity": map[string]any{"storage": "1Ti"},
-				"accessModes": []any{"ReadWriteOnce"}, "persistentVolumeReclaimPolicy": "Retain",
-				"hostPath": map[string]any{"path": folder, "type": "Directory"},
-			},
-		}})
+		objects = append(objects, volume(name, "volumes", folder))
 	}
 	return n.api.Client().Apply(ctx, objects...)
+}
+
+// MakeVolume makes a volume of a size in mebibytes that is enforced, and a
+// StorageClass that has no other.
+func (n *Node) MakeVolume(ctx context.Context, class string, size int) error {
+	folder := n.file("volumes", class)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	mount := n.inside("mount", "mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm,uid=26,gid=26,mode=0700", size), class, folder)
+	if err := run(ctx, append([]string{mount.Path}, mount.Args...)...); err != nil {
+		return err
+	}
+	return n.api.Client().Apply(ctx, storageClass(class, nil), volume(class, class, folder))
+}
+
+// ResizeVolume changes the size of such a volume.
+func (n *Node) ResizeVolume(ctx context.Context, class string, size int) error {
+	mount := n.inside("mount", "mount", "-o", fmt.Sprintf("remount,size=%dm", size), n.file("volumes", class))
+	return run(ctx, append([]string{mount.Path}, mount.Args...)...)
+}
+
+// storageClass has volumes that are there already.
+func storageClass(name string, annotations map[string]any) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+		"metadata":    map[string]any{"name": name, "annotations": annotations},
+		"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
+	}}
+}
+
+// volume is one in a folder, large enough for anybody.
+func volume(name, class, folder string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "PersistentVolume", "metadata": map[string]any{"name": name},
+		"spec": map[string]any{
+			"storageClassName": class, "capacity": map[string]any{"storage": "1Ti"},
+			"accessModes": []any{"ReadWriteOnce"}, "persistentVolumeReclaimPolicy": "Retain",
+			"hostPath": map[string]any{"path": folder, "type": "Directory"},
+		},
+	}}
 }
