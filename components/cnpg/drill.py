@@ -598,7 +598,7 @@ class Run:
         elif status == "0" and said == ENV.get("RESULT", "").strip():
             self.check("query", "passed")
         else:
-            self.fail("query", "CB79", "the query returned %r, and should have returned %r" % (said[:80], ENV.get("RESULT", "")[:80]))
+            self.fail("query", "CB79", "the query returned %r, and should have returned %r" % (said[:120], ENV.get("RESULT", "")[:80]))
 
     def go(self):
         copy, _, recovery = self.restore()
@@ -622,6 +622,8 @@ class Run:
 
             traceback.print_exc()
             report["code"], report["problem"] = code_of(str(error), "CB83"), "the drill itself failed: %s" % str(error)[:300]
+            if report["code"] == "CB75":
+                report["problem"] = "the drill's volume is full"
         report["seconds"] = round(time.time() - STARTED)
         Tool.stop_all()
         if not report["ok"] and there("postgres.log"):

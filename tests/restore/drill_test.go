@@ -98,6 +98,7 @@ func drilled(t *testing.T, initdb ...string) (*world, *lab.Life, moment) {
 	}
 	w.runMirror(t, 1)
 	w.args.Drill.Query = "select count(*) || ' ' || md5(string_agg(md5(l::text), '' order by id)) from ledger l"
+	w.args.Drill.Database = "postgres"
 	w.args.Drill.Result = fmt.Sprintf("%d %s", last.contents.Rows, last.contents.Sum)
 	return w, life, last
 }
@@ -222,7 +223,8 @@ func TestDrillFindsDamage(t *testing.T) {
 		{"a wrong key", "CB03", func(t *testing.T, _ *batchv1.CronJob) client.Client {
 			wrong := *w.nas
 			wrong.Key = "wrong-" + wrong.Key
-			return lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": &wrong}, nil)
+			return lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": &wrong},
+				map[string][]byte{"nas-ca": w.nas.Authority})
 		}},
 		{"another bucket", "CB05", func(_ *testing.T, job *batchv1.CronJob) client.Client {
 			with(*job, "DESTINATION", "s3://another-bucket/"+namespace+"/"+cluster)
@@ -317,11 +319,11 @@ func inTar(t *testing.T, archive []byte, name string) int {
 }
 
 // TestDrillIsKilled kills runs at random moments. Each leaves nothing in the
-// store, and the next one passes. DRILL_KILLS says how many; a few in CI.
+// store, and the next one passes. CNPG_BACKUP_DRILL_KILLS says how many; a few in CI.
 func TestDrillIsKilled(t *testing.T) {
 	t.Parallel()
 	kills := 3
-	if given := os.Getenv("DRILL_KILLS"); given != "" {
+	if given := os.Getenv("CNPG_BACKUP_DRILL_KILLS"); given != "" {
 		var err error
 		kills, err = strconv.Atoi(given)
 		require.NoError(t, err)
