@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -105,6 +106,12 @@ func TestTheLinesToRestoreWith(t *testing.T) {
 	}{
 		{"from the copy that goes further", func(*scene) {}, "- name: authentik\n  generation: 3\n  recovery:\n    source: b2\n"},
 		{"from the other", func(s *scene) { s.archive.remove("base/") }, "- name: authentik\n  generation: 3\n  recovery:\n    source: minio\n"},
+		{
+			"from the other, when the archive does not answer", func(s *scene) {
+				s.archiveErr = errors.New("dial tcp 192.0.2.7:443: connect: connection refused")
+			},
+			"- name: authentik\n  generation: 3\n  # archive: minio # if b2 does not come back\n  recovery:\n    source: minio\n",
+		},
 		{
 			"past the folder of a later life", func(s *scene) { s.mirror.folders = append(s.mirror.folders, "authentik-postgresql-3") },
 			"- name: authentik\n  generation: 4\n  recovery:\n    source: b2\n    generation: 2\n",

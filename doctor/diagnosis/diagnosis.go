@@ -310,7 +310,12 @@ func (s *Subject) recovery(copies []Copy) string {
 		}
 	}
 	var lines strings.Builder
-	fmt.Fprintf(&lines, "- name: %s\n  generation: %d\n  recovery:\n    source: %s\n", s.Name, latest+1, best.Location)
+	fmt.Fprintf(&lines, "- name: %s\n  generation: %d\n", s.Name, latest+1)
+	if best.Role == "mirror" && s.Archive.Err != nil && !withoutKey(s.Archive.Err) {
+		// A restore asks the archive first whether the new folder in it is empty.
+		fmt.Fprintf(&lines, "  # archive: %s # if %s does not come back\n", best.Location, s.Layout.Archive.Location)
+	}
+	fmt.Fprintf(&lines, "  recovery:\n    source: %s\n", best.Location)
 	if latest != s.Layout.Generation {
 		fmt.Fprintf(&lines, "    generation: %d\n", s.Layout.Generation)
 	}
