@@ -53,7 +53,7 @@ func (w *world) besideFigures(ctx context.Context) error {
 	defer b.store.Stop()
 	defer b.life.Stop()
 	var size int64
-	if err := b.life.Query(ctx, &size, "select sum(pg_database_size(oid)) / 1000000 from pg_database"); err != nil {
+	if err := b.life.Query(ctx, &size, "select (sum(pg_database_size(oid)) / 1000000)::bigint from pg_database"); err != nil {
 		return err
 	}
 	var all []figures
