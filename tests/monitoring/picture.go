@@ -201,7 +201,11 @@ func (p *Prometheus) drawHistory(ctx context.Context, d *drawing, panel Panel, f
 	for i := range 5 {
 		ago := history * time.Duration(4-i) / 4
 		x, _ := place(now.Add(-ago), 0)
-		d.text(x, plot.y+plot.h+17, 11, "#8e8e96", "middle", fmt.Sprintf("%.0f min ago", ago.Minutes()))
+		label, anchor := fmt.Sprintf("%g min ago", ago.Minutes()), "middle"
+		if ago == 0 {
+			label, anchor = "now", "end"
+		}
+		d.text(x, plot.y+plot.h+17, 11, "#8e8e96", anchor, label)
 	}
 	for _, limit := range looks.Thresholds.Steps {
 		if limit.Value != nil && *limit.Value < highest {

@@ -184,6 +184,13 @@ func (w *Watch) startOperator(ctx context.Context) error {
 		if err := w.client.Apply(ctx, objects...); err != nil {
 			return err
 		}
+		// The operator leaves out the types that it does not find when it starts.
+		for _, object := range objects {
+			err := await.Condition(ctx, w.client, object.GroupVersionKind(), "", object.GetName(), "Established")
+			if err != nil {
+				return err
+			}
+		}
 	}
 	program, err := tools.PrometheusOperator().Build(ctx, os.Stdout)
 	if err != nil {

@@ -119,7 +119,7 @@ func databases() *table.PanelBuilder {
 	panel := table.NewPanelBuilder().Title("Databases, the worst first").
 		Description("The states are what the alerts come to. A base backup that never was is no backup of 1970, " +
 			"and what does not answer is unknown, not fine.").
-		Datasource(source()).Height(9).Span(24).
+		Datasource(source()).Height(7).Span(24).
 		Unit(units.Short).NoValue("no data").Thresholds(thresholds(step(grey, nil))).
 		CellHeight(common.TableCellHeightSm).ShowHeader(true).Footer(noFooter()).
 		WithTransformation(dashboard.DataTransformerConfig{Id: "merge", Options: map[string]any{}}).
@@ -145,7 +145,7 @@ func alerts() *table.PanelBuilder {
 	const cause = "Alerts"
 	return table.NewPanelBuilder().Title(cause).
 		Description("What fires now. The code leads to what to do.").
-		Datasource(source()).Height(7).Span(24).
+		Datasource(source()).Height(5).Span(24).
 		Unit(units.Short).NoValue("Nothing fires.").Thresholds(thresholds(step(grey, nil))).
 		CellHeight(common.TableCellHeightSm).ShowHeader(true).Footer(noFooter()).
 		WithTarget(query("A", `group by (alertname, code, severity, namespace, cnpg_cluster, copy) (ALERTS{alertstate="firing",code=~"CB.+"})`).
