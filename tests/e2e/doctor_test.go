@@ -82,6 +82,7 @@ func TestDoctor(t *testing.T) {
 	part("the upload of a base backup fails", func(t *testing.T) { d.testFailedUpload(t, shop, b2) })
 	part("nothing to recover from", func(t *testing.T) { d.testNothingToRecover(t, shop) })
 	part("a target that is too late", func(t *testing.T) { d.testTargetTooLate(t, shop) })
+	part("a recovery without its first WAL", func(t *testing.T) { d.testRecoveryWithoutFirstWAL(t, shop) })
 	if w.node != nil {
 		part("a full volume", func(t *testing.T) { d.testFullVolume(t, till) })
 	}

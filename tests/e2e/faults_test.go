@@ -21,7 +21,9 @@ import (
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
 func objectStoreKind() schema.GroupVersionKind {
@@ -324,6 +326,30 @@ func (d *doctor) testFailedUpload(t *testing.T, db entry, b2 *gate) {
 	})
 }
 
+// hidden are the keys of a store below a prefix, without those that lack a word.
+func hidden(t *testing.T, store *s3server.Store, prefix, word string) []string {
+	t.Helper()
+	objects, err := store.List(t.Context(), prefix)
+	require.NoError(t, err)
+	var keys []string
+	for _, object := range objects {
+		if strings.Contains(object.Key, word) {
+			keys = append(keys, object.Key)
+		}
+	}
+	require.NotEmpty(t, keys, "%s with %s", prefix, word)
+	return keys
+}
+
+// without hides objects of the archive while something runs.
+func (d *doctor) without(t *testing.T, store *s3server.Store, prefix, word string, during func()) {
+	t.Helper()
+	back, err := store.Hide(hidden(t, store, prefix, word)...)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, back()) }()
+	during()
+}
+
 // annex is a database that begins as a copy of another one, and does not come to
 // its beginning.
 func (d *doctor) annex(t *testing.T, db entry, during func(annex entry), changes entry) {
@@ -356,6 +382,24 @@ func (d *doctor) testTargetTooLate(t *testing.T, db entry) {
 		d.eventuallySays(t, annex.namespace(), annex.cluster(), "recovery ended before configured recovery target was reached")
 		d.requireSaid(t, said{"exit": "2", "annex archive": "DOES NOT CB73", "annex mirror": "DOES NOT"})
 	}, entry{"target": entry{"targetTime": tomorrow}})
+}
+
+// testRecoveryWithoutFirstWAL restores a base backup whose first WAL is not there;
+// the one before it would do.
+func (d *doctor) testRecoveryWithoutFirstWAL(t *testing.T, db entry) {
+	d.takeBackup(t, db.namespace(), db.cluster(), "newest")
+	d.archived(t, db)
+	archive, _ := d.stores(db)
+	backups, err := catalogue.Backups(t.Context(), archive, db.folder(db.serverName()))
+	require.NoError(t, err)
+	d.without(t, archive, db.folder(db.serverName())+"/wals/", backups[len(backups)-1].BeginWAL, func() {
+		d.annex(t, db, func(annex entry) {
+			d.eventuallySays(t, annex.namespace(), annex.cluster(), "first needed WAL")
+			d.requireSaid(t, said{
+				"exit": "2", db.name() + " archive": "RESTORES CB49", "annex archive": "DOES NOT CB73", "annex mirror": "DOES NOT",
+			})
+		}, nil)
+	})
 }
 
 // testFullVolume writes until the volume is full that WAL is on, which the archive
