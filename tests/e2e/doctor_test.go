@@ -86,6 +86,9 @@ func TestDoctor(t *testing.T) {
 	if w.node != nil {
 		part("a full volume", func(t *testing.T) { d.testFullVolume(t, till) })
 	}
+	part("proof", d.testProve)
+	part("no base backup", func(t *testing.T) { d.testNoBackup(t, till) })
+	part("no first WAL", func(t *testing.T) { d.testNoFirstWAL(t, till) })
 }
 
 // doctor is the program that a user runs, with the user's files.

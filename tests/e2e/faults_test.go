@@ -326,7 +326,7 @@ func (d *doctor) testFailedUpload(t *testing.T, db entry, b2 *gate) {
 	})
 }
 
-// hidden are the keys of a store below a prefix, without those that lack a word.
+// hidden are the keys of a store below a prefix that have a word in them.
 func hidden(t *testing.T, store *s3server.Store, prefix, word string) []string {
 	t.Helper()
 	objects, err := store.List(t.Context(), prefix)
@@ -348,6 +348,23 @@ func (d *doctor) without(t *testing.T, store *s3server.Store, prefix, word strin
 	require.NoError(t, err)
 	defer func() { require.NoError(t, back()) }()
 	during()
+}
+
+func (d *doctor) testNoBackup(t *testing.T, db entry) {
+	archive, _ := d.stores(db)
+	d.without(t, archive, db.folder(db.serverName())+"/base/", "", func() {
+		d.requireSaid(t, said{"exit": "2", db.name() + " archive": "DOES NOT CB46"})
+	})
+}
+
+func (d *doctor) testNoFirstWAL(t *testing.T, db entry) {
+	archive, _ := d.stores(db)
+	backups, err := catalogue.Backups(t.Context(), archive, db.folder(db.serverName()))
+	require.NoError(t, err)
+	require.Len(t, backups, 1)
+	d.without(t, archive, db.folder(db.serverName())+"/wals/", backups[0].BeginWAL, func() {
+		d.requireSaid(t, said{"exit": "2", db.name() + " archive": "DOES NOT CB49"})
+	})
 }
 
 // annex is a database that begins as a copy of another one, and does not come to
@@ -400,6 +417,14 @@ func (d *doctor) testRecoveryWithoutFirstWAL(t *testing.T, db entry) {
 			})
 		}, nil)
 	})
+}
+
+// testProve sends a segment through both copies.
+func (d *doctor) testProve(t *testing.T) {
+	printed, code, err := d.run(t.Context(), "-prove")
+	require.NoError(t, err)
+	t.Logf("%s", printed)
+	require.Zero(t, code)
 }
 
 // testFullVolume writes until the volume is full that WAL is on, which the archive
