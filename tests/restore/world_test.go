@@ -122,11 +122,8 @@ func mkdir(t *testing.T, parts ...string) string {
 	return dir
 }
 
-// render lets the component make the objects of a generation.
-func (w *world) render(t *testing.T, generation int) *lab.Rendered {
-	t.Helper()
-	args := w.args
-	args.Generation = generation
+// storage are both stores as the component is told of them.
+func (w *world) storage() *cnpg.StorageArgs {
 	nas := cnpg.MinIOArgs{
 		Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: w.nasName + "-credentials",
 		EndpointCA: &machineryapi.SecretKeySelector{
@@ -141,13 +138,21 @@ func (w *world) render(t *testing.T, generation int) *lab.Rendered {
 	if w.minioUser != "" {
 		nas.Secret, nas.User, nas.UndeleteDays = "", w.minioUser, 14
 	}
-	rendered, err := lab.Render("authentik", &cnpg.StorageArgs{
+	return &cnpg.StorageArgs{
 		B2:        cnpg.B2Args{Bucket: w.b2.Bucket, Region: "us-west-002", Endpoint: w.b2.Endpoint},
 		MinIO:     nas,
 		Bitwarden: cnpg.BitwardenArgs{Store: "bitwarden-backend", Item: "backblaze-b2-cnpg-offsite"},
 		// Base backups are compressed as its barman can.
 		PluginVersion: lab.Plugin(),
-	}, &args)
+	}
+}
+
+// render lets the component make the objects of a generation.
+func (w *world) render(t *testing.T, generation int) *lab.Rendered {
+	t.Helper()
+	args := w.args
+	args.Generation = generation
+	rendered, err := lab.Render("authentik", w.storage(), &args)
 	require.NoError(t, err)
 	return rendered
 }
