@@ -29,7 +29,7 @@ func drills() entry {
 // TestDrills has the copies of a database restore themselves, and kills a run.
 func TestDrills(t *testing.T) {
 	w := newWorld(t)
-	w.drill = drills()
+	w.settings = entry{"cnpg-backup:drill": drills()}
 	notes := w.newDatabase("notes", "e2e-apps", 1)
 	w.add(notes)
 	w.up(t)

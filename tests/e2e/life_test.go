@@ -14,7 +14,7 @@ import (
 // finds.
 func TestLife(t *testing.T) {
 	w := newWorld(t)
-	w.drill = drills()
+	w.settings = entry{"cnpg-backup:drill": drills()}
 	begin := time.Now()
 	notes, photos, ledger := w.newDatabase("notes", "e2e-apps", 1), w.newDatabase("photos", "e2e-apps", 1), w.newDatabase("ledger", "e2e-office", 2)
 	notes["waitUntilReady"] = true

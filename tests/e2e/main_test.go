@@ -20,6 +20,8 @@ import (
 	"testing"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/program"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/debian"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/monitoring"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/node"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
@@ -50,6 +52,12 @@ func prepare(ctx context.Context, progress io.Writer) error {
 		if _, err := tool.Build(ctx, progress); err != nil {
 			return err
 		}
+	}
+	if err := debian.Install(ctx, progress, monitoring.DebianPackages()); err != nil {
+		return err
+	}
+	if err := monitoring.Prepare(ctx, progress); err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "e2e-")
 	if err != nil {

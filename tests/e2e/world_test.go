@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,8 +33,8 @@ type world struct {
 	box       *sandbox.Sandbox
 	// b2Config is the key "b2" of the stack.
 	b2Config entry
-	// drill is the key "drill"; nil for no drills.
-	drill entry
+	// settings are more keys of the stack.
+	settings entry
 	// databases is what a user edits: the key "databases" of the stack.
 	databases []entry
 }
@@ -180,15 +181,7 @@ func (w *world) remove(name string) {
 
 // configuration is the stack's.
 func (w *world) configuration() map[string]any {
-	all := w.withoutDrill()
-	if w.drill != nil {
-		all["cnpg-backup:drill"] = w.drill
-	}
-	return all
-}
-
-func (w *world) withoutDrill() map[string]any {
-	return map[string]any{
+	configuration := map[string]any{
 		"cnpg-backup:b2": w.b2Config,
 		"cnpg-backup:minio": entry{
 			"bucket": w.nas.Bucket, "endpoint": w.nas.Endpoint, "secret": "nas-credentials",
@@ -201,6 +194,8 @@ func (w *world) withoutDrill() map[string]any {
 		"cnpg-backup:protect":   false,
 		"cnpg-backup:databases": w.databases,
 	}
+	maps.Copy(configuration, w.settings)
+	return configuration
 }
 
 // up deploys the stack configuration as it is now.
