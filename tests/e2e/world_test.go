@@ -147,14 +147,14 @@ func (w *world) putSecret(t *testing.T, namespace, name string, content map[stri
 
 // newDatabase is an entry as small as the tests' images allow.
 func (w *world) newDatabase(name, namespace string, instances int) entry {
-	// The tests run the job when they want to.
+	// The tests run the job and take base backups when they want to.
 	mirror := entry{"schedule": "0 0 1 1 *"}
 	if w.copyImage != "" {
 		mirror["copyImage"], mirror["pruneImage"] = w.copyImage, w.pruneImage
 	}
 	return entry{
 		"name": name, "namespace": namespace, "protect": false,
-		"mirror": mirror,
+		"schedule": "0 0 0 1 1 *", "mirror": mirror,
 		"spec": entry{
 			"instances": instances, "imageName": w.postgresImage,
 			"storage":    entry{"size": "1Gi"},
