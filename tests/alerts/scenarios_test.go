@@ -252,6 +252,7 @@ func scenarios() []scenario {
 			name: "a small volume is almost full",
 			change: func(w world) {
 				w.from(begin, `value="volume_max"`, always(64))
+				w.from(begin, `value="count"`, always(50))
 				w.from(clock(50, 0), `value="count"`, always(60))
 			},
 			steps: []step{fires(49, 55), fires(50, 10, "WALVolumeAlmostFull")},
