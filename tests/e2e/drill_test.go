@@ -65,12 +65,9 @@ func (w *world) testDrill(t *testing.T, db entry) {
 		backups, err := catalogue.Backups(t.Context(), mirror, folder)
 		require.NoError(t, err)
 		first := backups[len(backups)-1].BeginWAL
-		key := folder + "/wals/" + first[:16] + "/" + first + ".gz"
-		content, err := mirror.Read(t.Context(), key)
+		back, err := mirror.Hide(hidden(t, mirror, folder+"/wals/", "/"+first+".")...)
 		require.NoError(t, err)
-		_, err = mirror.Remove(t.Context(), key)
-		require.NoError(t, err)
-		defer func() { require.NoError(t, mirror.Write(t.Context(), key, content)) }()
+		defer func() { require.NoError(t, back()) }()
 
 		drill := w.newDrill(t, db, "minio", "1m30s")
 		_, err = drill.Up(t.Context())
