@@ -902,7 +902,7 @@ func TestRights(t *testing.T) {
 		_, actions, logs := s.examine(t)
 		storage := storage()
 		l := []cnpg.Layout{s.args.Layout("authentik", &storage)}
-		rules := map[string][]cluster.Rule{"auth": cluster.Rules(l), "cnpg-system": cluster.OperatorRules(), "": cluster.ClusterRules(l)}
+		rules := map[string][]cluster.Rule{"auth": cluster.Rules(l), "cnpg-system": cluster.OperatorRules(), "": cluster.RulesBeside(l)}
 		for _, action := range actions {
 			right := action.GetVerb() + " " + action.GetResource().Resource
 			used[right] = true
@@ -921,7 +921,7 @@ func TestRights(t *testing.T) {
 	storage := storage()
 	args := cnpg.DatabaseArgs{Namespace: "auth"}
 	l := []cnpg.Layout{args.Layout("authentik", &storage)}
-	for _, rule := range slices.Concat(cluster.Rules(l), cluster.OperatorRules(), cluster.ClusterRules(l)) {
+	for _, rule := range slices.Concat(cluster.Rules(l), cluster.OperatorRules(), cluster.RulesBeside(l)) {
 		assert.True(t, used[rule.Verb+" "+rule.Resource], "%s %s is granted and never used", rule.Verb, rule.Resource)
 	}
 }

@@ -318,7 +318,7 @@ func (p *plan) lookAtSidecar() string {
 
 // lookAtBackups is the command that shows what became of them.
 func (p *plan) lookAtBackups() string {
-	return fmt.Sprintf(" Why: kubectl get backups -n %s -l cnpg.io/cluster=%s --sort-by=.metadata.creationTimestamp", p.namespace, p.cluster)
+	return fmt.Sprintf(" Why: kubectl get backups.postgresql.cnpg.io -n %s -l cnpg.io/cluster=%s --sort-by=.metadata.creationTimestamp", p.namespace, p.cluster)
 }
 
 // backupAlerts are about base backups. 0 is never, and no series is not known.

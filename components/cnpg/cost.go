@@ -170,7 +170,7 @@ func idleWAL(spec cnpgv1.ClusterSpec, codec barmanapi.CompressionType) float64 {
 
 // gigabytes is the size of the volumes with the data.
 func gigabytes(spec cnpgv1.ClusterSpec) float64 {
-	volumes := []cnpgv1.StorageConfiguration{spec.StorageConfiguration}
+	volumes := append(make([]cnpgv1.StorageConfiguration, 0, 1+len(spec.Tablespaces)), spec.StorageConfiguration)
 	for _, tablespace := range spec.Tablespaces {
 		volumes = append(volumes, tablespace.Storage)
 	}

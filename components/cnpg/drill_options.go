@@ -128,7 +128,7 @@ func weekly(n names, offset time.Duration) string {
 // volumes hold, and room for WAL, which is fetched a few files at a time.
 func drillVolume(spec cnpgv1.ClusterSpec) string {
 	total := resource.MustParse("4Gi")
-	sizes := []string{spec.StorageConfiguration.Size}
+	sizes := append(make([]string, 0, 1+len(spec.Tablespaces)), spec.StorageConfiguration.Size)
 	if claim := spec.StorageConfiguration.PersistentVolumeClaimTemplate; claim != nil {
 		if size, said := claim.Resources.Requests[corev1.ResourceStorage]; said && sizes[0] == "" {
 			sizes[0] = size.String()

@@ -3,6 +3,7 @@ package cnpg
 import (
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,7 +17,7 @@ func inDrillScript(t *testing.T, env []string, statements string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "python3", "-c",
 		"__name__ = 'drill'\n"+drillRestoreScript+"\n"+statements)
-	cmd.Env = append(env, "DRILL_FOLDER="+t.TempDir(), "DEADLINE=3600", "SERVER_NAME=db", "PERIOD=100000000000")
+	cmd.Env = append(slices.Clip(env), "DRILL_FOLDER="+t.TempDir(), "DEADLINE=3600", "SERVER_NAME=db", "PERIOD=100000000000")
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	return strings.TrimSpace(string(output))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,10 +116,12 @@ func Manifests(databases []cnpg.Layout, operator string, prove bool) string {
 		}
 		// One account's rights outside its namespace do not take another's away.
 		beyond := Account + "-" + namespace
-		objects := []map[string]any{{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": Account, "namespace": namespace}}}
-		objects = append(objects, grant("Role", Account, namespace, namespace, inNamespace)...)
-		objects = append(objects, grant("Role", beyond, operator, namespace, OperatorRules())...)
-		objects = append(objects, grant("ClusterRole", beyond, "", namespace, ClusterRules(byNamespace[namespace]))...)
+		objects := slices.Concat(
+			[]map[string]any{{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": Account, "namespace": namespace}}},
+			grant("Role", Account, namespace, namespace, inNamespace),
+			grant("Role", beyond, operator, namespace, OperatorRules()),
+			grant("ClusterRole", beyond, "", namespace, RulesBeside(byNamespace[namespace])),
+		)
 		for _, object := range objects {
 			content, err := yaml.Marshal(object)
 			if err != nil {
@@ -135,7 +138,7 @@ func grant(kind, name, in, account string, rules []Rule) []map[string]any {
 	if len(rules) == 0 {
 		return nil
 	}
-	var written []map[string]any //nolint:prealloc // a few
+	written := make([]map[string]any, 0, len(rules))
 	for _, rule := range rules {
 		one := map[string]any{"apiGroups": []string{rule.Group}, "resources": []string{rule.Resource}, "verbs": []string{rule.Verb}}
 		if rule.Names != nil {

@@ -137,8 +137,8 @@ func OperatorRules() []Rule {
 	}
 }
 
-// ClusterRules are those that it uses beside any namespace.
-func ClusterRules(databases []cnpg.Layout) []Rule {
+// RulesBeside are those that it uses beside any namespace.
+func RulesBeside(databases []cnpg.Layout) []Rule {
 	var stores []string
 	for _, l := range databases {
 		stores = append(stores, l.SecretStore)
@@ -381,8 +381,9 @@ const pluginService = "cnpg.io/pluginName=barman-cloud.cloudnative-pg.io"
 func (r *reader) certificates(ctx context.Context) {
 	at := *r
 	at.namespace = r.client.Operator
-	var secrets []string
-	for _, service := range list[corev1.Service](ctx, &at, services, pluginService) {
+	found := list[corev1.Service](ctx, &at, services, pluginService)
+	secrets := make([]string, 0, 2*len(found))
+	for _, service := range found {
 		secrets = append(secrets, service.Annotations["cnpg.io/pluginClientSecret"], service.Annotations["cnpg.io/pluginServerSecret"])
 	}
 	if len(secrets) > 0 {

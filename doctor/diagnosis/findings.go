@@ -314,9 +314,10 @@ const late = 24 * time.Hour
 
 // certificateFindings are about those between the operator and the plugin.
 func (s *Subject) certificateFindings() []Finding {
-	var findings []Finding
+	findings := make([]Finding, 0, len(s.Cluster.Certificates))
 	for _, one := range s.Cluster.Certificates {
-		name, since := "Certificate "+one.Name+" in namespace "+one.Namespace, time.Time{}
+		var since time.Time
+		name := "Certificate " + one.Name + " in namespace " + one.Namespace
 		switch {
 		case !one.NotAfter.IsZero() && s.Now.After(one.NotAfter):
 			name, since = name+" has expired", one.NotAfter
