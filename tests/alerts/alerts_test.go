@@ -208,7 +208,7 @@ func TestPromtoolAcceptsTheRules(t *testing.T) {
 // notice.
 func TestEachPartOfARuleIsNeeded(t *testing.T) {
 	if os.Getenv("CNPG_BACKUP_BREAK_RULES") == "" {
-		t.Skip("takes some minutes; set CNPG_BACKUP_BREAK_RULES=1")
+		t.Skip("takes an hour; set CNPG_BACKUP_BREAK_RULES=1")
 	}
 	promtool := promtool(t)
 	for i, rule := range alerting(rules(t, nil)) {
