@@ -368,7 +368,7 @@ func (p *plan) backupAlerts() []alert {
 				"container=", "plugin-barman-cloud", "reason=", "OOMKilled"),
 			p.ofObject("kube_pod_init_container_status_restarts_total", "pod=~", p.cluster+"-[0-9]+", "container=", "plugin-barman-cloud")),
 		summary: fmt.Sprintf("The backup sidecar of %s was killed in the last day because it ran out of memory.", p.said()),
-		description: fmt.Sprintf("Base backups fail so, while WAL is archived on. Raise sidecar.resources.limits.memory of %s, and restart the pods: "+
+		description: fmt.Sprintf("Base backups fail because of it, while WAL is still archived. Raise sidecar.resources.limits.memory of %s, and restart the pods: "+
 			"kubectl cnpg restart -n %s %s", archive, p.namespace, p.cluster),
 	}, alert{
 		name: backupFailed, code: "CB45", copy: archive, hold: time.Hour,
@@ -412,7 +412,7 @@ func (p *plan) windowAlerts() []alert {
 	}, {
 		name: windowShort, code: "CB57", copy: archive, hold: time.Hour, unless: []string{windowShrunk},
 		expr:        fmt.Sprintf("%s\nand on() %s > 0", early, first(" offset "+promDuration(retention+day))),
-		summary:     fmt.Sprintf("%s can be restored from %s to less far back than its retention of %s says.", p.said(), place(archive), kept),
+		summary:     fmt.Sprintf("%s cannot be restored from %s as far back as its retention of %s says.", p.said(), place(archive), kept),
 		description: lost,
 	}}
 }

@@ -31,8 +31,8 @@ type Cost struct {
 	BaseBackups int `json:"baseBackups"`
 	// WALDays is for how many days there is WAL at the most, likewise.
 	WALDays int `json:"walDays"`
-	// AfterAYear says that nothing is deleted for ever, or for more than ten years:
-	// all this is then as it is after one.
+	// AfterAYear says that backups are kept for ever, or for more than ten years: all
+	// this is then as it is after one year.
 	AfterAYear bool `json:"afterAYear,omitempty"`
 	// PerGB is in dollars a month, for each GB of the database.
 	PerGB float64 `json:"dollarsPerGB"`

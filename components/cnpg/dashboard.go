@@ -65,8 +65,8 @@ type Dashboard struct {
 // sidecars of a Grafana put into one folder.
 const dashboardName = "cnpg-backup-dashboard"
 
-// NewDashboard makes the ConfigMap. Where there is stack configuration, it is made
-// as soon as a database has monitoring.
+// NewDashboard makes the ConfigMap. An environment makes one as soon as a database
+// has monitoring. All problems of the arguments are in the error.
 func NewDashboard(ctx *pulumi.Context, name string, args *DashboardArgs, opts ...pulumi.ResourceOption) (*Dashboard, error) {
 	if err := refuse(fmt.Sprintf("dashboard %q", name), args.Validate(nil)); err != nil {
 		return nil, err

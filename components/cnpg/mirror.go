@@ -61,7 +61,7 @@ type Mirror struct {
 	// made here, otherwise the mirror's own.
 	PruneSecret string `json:"pruneSecret,omitempty"`
 	// CopyImage has rclone and BusyBox, or another POSIX shell with awk and gzip.
-	// The least release of rclone that is tested is 1.76.0; Debian's 1.60.1 was
+	// The oldest release of rclone that is tested is 1.76.0; Debian's 1.60.1 was
 	// tried between two MinIO servers only. Default: rclone's own 1.76.0.
 	CopyImage string `json:"copyImage,omitempty"`
 	// PruneImage has barman-cloud-backup-delete and, as python3, the Python that

@@ -29,12 +29,12 @@ type Monitoring struct {
 	Severities Severities `json:"severities,omitempty"`
 }
 
-// Severities are the values of the label severity.
+// Severities are the values of the alerts' label severity.
 type Severities struct {
-	// Critical is of alerts about what cannot be restored now, or soon. Default
+	// Critical is that of alerts about what cannot be restored now, or soon. Default
 	// critical.
 	Critical string `json:"critical,omitempty"`
-	// Warning is of those about what will become that. Default warning.
+	// Warning is that of the others. Default warning.
 	Warning string `json:"warning,omitempty"`
 }
 
