@@ -3,6 +3,7 @@ package cnpg
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -224,7 +225,7 @@ func (p *plan) credentialsAlerts() []alert {
 	return []alert{{
 		name: notSynced, code: "CB12", shared: true, hold: 15 * time.Minute,
 		expr: fmt.Sprintf("max by (name) (\n  %s{exported_namespace=%q%s}\n  or %s\n) == 1", metric, p.namespace, matchers(failing),
-			p.ofObject(metric, append(failing, "exported_namespace=", "")...)),
+			p.ofObject(metric, slices.Concat(failing, []string{"exported_namespace=", ""})...)),
 		summary: fmt.Sprintf("The Secret {{ $labels.name }} in the namespace %s is not brought up to date from Bitwarden.", p.namespace),
 		description: "The Secret keeps the key that it has, so backups go on until that key is revoked. " +
 			fmt.Sprintf("Why: kubectl describe externalsecret -n %s {{ $labels.name }}", p.namespace),
@@ -483,9 +484,9 @@ func (p *plan) ofCronJob(job, metric string) string {
 // failedRun is when the runs of a CronJob began that have failed. They are not
 // kept for ever.
 func (p *plan) failedRun(job string) string {
-	run := []string{"job_name=~", job + "-[0-9]+"}
-	return fmt.Sprintf("%s\n  and on(namespace, job_name) %s == 1\n", p.ofObject("kube_job_status_start_time", run...),
-		p.ofObject("kube_job_failed", append(run, "condition=", "true")...))
+	run := job + "-[0-9]+"
+	return fmt.Sprintf("%s\n  and on(namespace, job_name) %s == 1\n", p.ofObject("kube_job_status_start_time", "job_name=~", run),
+		p.ofObject("kube_job_failed", "job_name=~", run, "condition=", "true"))
 }
 
 // drillAlerts are about the jobs that restore the copies.

@@ -125,7 +125,7 @@ func TestBadMonitoringIsRefused(t *testing.T) {
 func TestPodsAreNotScrapedTwice(t *testing.T) {
 	t.Parallel()
 	args := monitored()
-	args.Spec.Monitoring = &cnpgv1.MonitoringConfiguration{EnablePodMonitor: true} //nolint:staticcheck // it is what is warned about
+	args.Spec.Monitoring = &cnpgv1.MonitoringConfiguration{EnablePodMonitor: true}
 	assert.Contains(t, args.warnings()[0], "enablePodMonitor")
 	args.Monitoring.Enabled = nil
 	assert.Empty(t, args.warnings())
