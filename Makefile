@@ -81,7 +81,7 @@ restore-test: ## Restore from both copies with real servers (root)
 # All of it was only ever run with stable, the beginning with TOOLS=current, too.
 e2e: TOOLS = stable
 e2e: ## Run on a real node (root, E2E_DISPOSABLE_MACHINE=1)
-	TOOLS=$(TOOLS) NAS=$(NAS) go -C tests test -tags e2e -count=1 -p 1 -v -timeout 90m ./node ./e2e
+	TOOLS=$(TOOLS) NAS=$(NAS) go -C tests test -tags e2e -count=1 -p 1 -v -timeout 150m ./node ./e2e
 
 bench: ## Measure cost beside a baseline, and backups (root)
 	go -C tests run ./bench
