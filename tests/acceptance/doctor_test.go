@@ -179,7 +179,7 @@ func (s *suite) testDoctorProves(t *testing.T) {
 		empty[i] = httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, _ *http.Request) {
 			_, _ = answer.Write([]byte(`<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>`))
 		}))
-		defer empty[i].Close()
+		t.Cleanup(empty[i].Close)
 	}
 	d := newDoctor(t, fmt.Sprintf(`config:
   cnpg-backup:b2: { bucket: homelab-cnpg-b2, region: us-west-002, endpoint: %q }

@@ -86,9 +86,11 @@ func TestDoctor(t *testing.T) {
 	if w.node != nil {
 		part("a full volume", func(t *testing.T) { d.testFullVolume(t, till) })
 	}
+	part("a used server name", func(t *testing.T) { d.testUsedServerName(t, shop) })
 	part("proof", d.testProve)
 	part("no base backup", func(t *testing.T) { d.testNoBackup(t, till) })
 	part("no first WAL", func(t *testing.T) { d.testNoFirstWAL(t, till) })
+	part("a hole", func(t *testing.T) { d.testHole(t, till) })
 }
 
 // doctor is the program that a user runs, with the user's files.

@@ -122,7 +122,9 @@ func (w *world) drillEnds(t *testing.T, job *batchv1.Job) cnpg.DrillReport {
 		}
 		return err
 	})
-	for _, pod := range w.podsOf(t, job) {
+	pods, err := w.podsOf(t.Context(), job)
+	require.NoError(t, err)
+	for _, pod := range pods {
 		for _, container := range pod.Status.ContainerStatuses {
 			if container.Name == cnpg.DrillReportContainer {
 				require.NotNil(t, container.State.Terminated)
@@ -136,12 +138,13 @@ func (w *world) drillEnds(t *testing.T, job *batchv1.Job) cnpg.DrillReport {
 	return cnpg.DrillReport{}
 }
 
-func (w *world) podsOf(t *testing.T, job *batchv1.Job) []corev1.Pod {
-	t.Helper()
-	pods, err := w.typed.CoreV1().Pods(job.Namespace).List(t.Context(),
+func (w *world) podsOf(ctx context.Context, job *batchv1.Job) ([]corev1.Pod, error) {
+	pods, err := w.typed.CoreV1().Pods(job.Namespace).List(ctx,
 		metav1.ListOptions{LabelSelector: "batch.kubernetes.io/job-name=" + job.Name})
-	require.NoError(t, err)
-	return pods.Items
+	if err != nil {
+		return nil, err
+	}
+	return pods.Items, nil
 }
 
 // deleteJob deletes a run as Kubernetes does when it has been kept for long
@@ -151,7 +154,11 @@ func (w *world) deleteJob(t *testing.T, job *batchv1.Job) {
 	require.NoError(t, w.typed.BatchV1().Jobs(job.Namespace).Delete(t.Context(), job.Name,
 		metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}))
 	eventually(t, 3*time.Minute, "nothing is left of "+job.Name, func(ctx context.Context) error {
-		if len(w.podsOf(t, job)) > 0 {
+		pods, err := w.podsOf(ctx, job)
+		if err != nil {
+			return err
+		}
+		if len(pods) > 0 {
 			return errors.New("its pod is there")
 		}
 		claims, err := w.typed.CoreV1().PersistentVolumeClaims(job.Namespace).List(ctx, metav1.ListOptions{})

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,8 +47,13 @@ func (w *world) patch(t *testing.T, kind schema.GroupVersionKind, namespace, nam
 func (w *world) archivingFails(t *testing.T, db entry) {
 	t.Helper()
 	eventually(t, 3*time.Minute, db.cluster()+" does not archive", func(ctx context.Context) error {
-		w.query(t, db, "select pg_logical_emit_message(true, 'e2e', 'the end of a segment')")
-		w.query(t, db, "select pg_switch_wal()")
+		for _, statement := range []string{
+			"select pg_logical_emit_message(true, 'e2e', 'the end of a segment')", "select pg_switch_wal()",
+		} {
+			if _, err := w.psql(ctx, db.namespace(), db.cluster(), db.name(), statement); err != nil {
+				return err
+			}
+		}
 		time.Sleep(5 * time.Second)
 		found, err := w.client.Get(ctx, clusterKind(), db.namespace(), db.cluster())
 		if err == nil && kube.Condition(found, "ContinuousArchiving") == nil {
@@ -84,7 +90,7 @@ func (d *doctor) testLineBreak(t *testing.T, db entry) {
 		"AWS_ACCESS_KEY_ID": []byte(d.nas.KeyID + "\n"), "AWS_SECRET_ACCESS_KEY": []byte(d.nas.Key),
 	})
 	defer func() {
-		d.putKey(t, db.namespace(), "nas-credentials", d.nas)
+		d.putNASKey(t, db.namespace(), d.nas)
 		d.archives(t, db)
 	}()
 	d.archivingFails(t, db)
@@ -159,9 +165,9 @@ func (d *doctor) testMirrorSuspended(t *testing.T, db entry) {
 func (d *doctor) testMirrorFails(t *testing.T, db entry) {
 	reader, err := d.nas.Reader(t.Context())
 	require.NoError(t, err)
-	d.putKey(t, db.namespace(), "nas-credentials", reader)
+	d.putNASKey(t, db.namespace(), reader)
 	defer func() {
-		d.putKey(t, db.namespace(), "nas-credentials", d.nas)
+		d.putNASKey(t, db.namespace(), d.nas)
 		d.mirror(t, db)
 	}()
 	d.write(t, db, 100)
@@ -459,3 +465,45 @@ func (d *doctor) testFullVolume(t *testing.T, db entry) {
 
 // smallVolume is the StorageClass of the only volume whose size counts.
 const smallVolume = "small"
+
+// testHole takes a segment away that nobody has missed for ten minutes: one that
+// is younger may still be on its way.
+func (d *doctor) testHole(t *testing.T, db entry) {
+	archive, _ := d.stores(db)
+	folder := db.folder(db.serverName())
+	backups, err := catalogue.Backups(t.Context(), archive, folder)
+	require.NoError(t, err)
+	last := backups[len(backups)-1].EndWAL
+	var after []string
+	for _, key := range hidden(t, archive, folder+"/wals/", "/"+last[:16]+"/") {
+		if name := key[strings.LastIndex(key, "/")+1:]; name[:24] > last && !strings.Contains(name, "backup") {
+			after = append(after, name)
+		}
+	}
+	slices.Sort(after)
+	d.without(t, archive, folder+"/wals/", after[0], func() {
+		d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB50"})
+	})
+}
+
+// testUsedServerName deletes a Cluster and makes it again, as it was.
+func (d *doctor) testUsedServerName(t *testing.T, db entry) {
+	object, err := d.client.Get(t.Context(), clusterKind(), db.namespace(), db.cluster())
+	require.NoError(t, err)
+	d.delete(t, clusterKind(), db.namespace(), db.cluster())
+	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB91"})
+	again := kube.Object(object.GetAPIVersion(), object.GetKind(), db.namespace(), db.cluster(), map[string]any{"spec": object.Object["spec"]})
+	require.NoError(t, d.client.Apply(t.Context(), again))
+	// Nobody owns its fields, so that the stack may.
+	d.patch(t, clusterKind(), db.namespace(), db.cluster(), `{"metadata":{"managedFields":[{}]}}`)
+	d.ready(t, db.namespace(), db.cluster())
+	d.archivingFails(t, db)
+	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB31"})
+	db["generation"] = db.generation() + 1
+	d.up(t)
+	d.ready(t, db.namespace(), db.cluster())
+	d.archives(t, db)
+	d.backedUp(t, db)
+	d.archived(t, db)
+	d.mirror(t, db)
+}

@@ -105,7 +105,7 @@ func (w *world) useCluster(t *testing.T) {
 	t.Helper()
 	for _, namespace := range namespaces() {
 		require.NoError(t, w.client.Apply(t.Context(), kube.Object("v1", "Namespace", "", namespace, nil)))
-		w.putKey(t, namespace, "nas-credentials", w.nas)
+		w.putNASKey(t, namespace, w.nas)
 		w.putSecret(t, namespace, "nas-ca", map[string][]byte{"ca.crt": w.nas.Authority})
 	}
 	require.NoError(t, w.client.Apply(t.Context(), w.bitwarden.Store(bitwardenStore, bitwardenProject, bitwardenNamespace)...))
@@ -128,10 +128,10 @@ func (l testLog) Write(content []byte) (int, error) {
 	return len(content), nil
 }
 
-// putKey makes the Secret with a store's key.
-func (w *world) putKey(t *testing.T, namespace, name string, store *s3server.Store) {
+// putNASKey makes the Secret with a key of the NAS.
+func (w *world) putNASKey(t *testing.T, namespace string, store *s3server.Store) {
 	t.Helper()
-	w.putSecret(t, namespace, name, map[string][]byte{
+	w.putSecret(t, namespace, "nas-credentials", map[string][]byte{
 		"AWS_ACCESS_KEY_ID": []byte(store.KeyID), "AWS_SECRET_ACCESS_KEY": []byte(store.Key),
 	})
 }

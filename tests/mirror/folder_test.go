@@ -64,12 +64,11 @@ func (f folder) wal(t *testing.T, timeline, from, to int, last time.Time) {
 	}
 }
 
-// promote writes the history of a timeline that began within a segment of the
+// promote writes the history of timeline 2, which began within a segment of the
 // one before it.
-func (f folder) promote(t *testing.T, timeline, segment int) {
+func (f folder) promote(t *testing.T, segment int) {
 	t.Helper()
-	f.write(t, fmt.Sprintf("wals/%08X.history", timeline),
-		fmt.Sprintf("%d\t0/%X\tno recovery target specified\n", timeline-1, segment<<24+100), time.Now())
+	f.write(t, "wals/00000002.history", fmt.Sprintf("1\t0/%X\tno recovery target specified\n", segment<<24+100), time.Now())
 }
 
 // backup is a base backup that needs WAL from one segment to another.

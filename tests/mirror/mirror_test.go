@@ -117,7 +117,7 @@ func TestFailover(t *testing.T) {
 			id := archive.take(t, test)
 			archive.wal(t, 1, 20, 21, ago(10*time.Minute))
 			archive.write(t, segmentPath(1, 22)+".partial", "half", ago(0))
-			archive.promote(t, 2, 22)
+			archive.promote(t, 22)
 			archive.wal(t, 2, 22, 30, ago(0))
 			run := j.run(t)
 			require.True(t, run.well, run.output)
@@ -129,7 +129,7 @@ func TestFailover(t *testing.T) {
 	t.Run("before the new primary has archived anything", func(t *testing.T) {
 		t.Parallel()
 		j, archive, mirror := healthy(t)
-		archive.promote(t, 2, 31)
+		archive.promote(t, 31)
 		require.True(t, j.run(t).well)
 		assert.False(t, mirror.has("wals/00000002.history"), "it would lead a recovery away from timeline 1")
 		archive.wal(t, 2, 31, 31, ago(0))
@@ -188,7 +188,7 @@ func TestEarlierLives(t *testing.T) {
 		require.True(t, j.run(t).well)
 		id := archive.take(t, backup{ended: ago(time.Minute), fromTimeline: 1, from: 31, toTimeline: 1, to: 32})
 		archive.wal(t, 1, 31, 35, ago(0))
-		archive.promote(t, 2, 36)
+		archive.promote(t, 36)
 		archive.wal(t, 2, 36, 36, ago(0))
 		mirror.remove(t, segmentPath(1, 2)+".gz") // what was let go is not brought back
 		mirror.remove(t, "base/"+ago(7*day+time.Minute).UTC().Format("20060102T150405"))
@@ -223,7 +223,7 @@ func TestHistories(t *testing.T) {
 	failover := func(t *testing.T) (*job, folder, folder) {
 		t.Helper()
 		j, archive, mirror := healthy(t)
-		archive.promote(t, 2, 31)
+		archive.promote(t, 31)
 		archive.remove(t, "wals/00000002.history")
 		archive.write(t, "wals/00000002.history.zst", compressed, ago(0))
 		archive.wal(t, 2, 31, 40, ago(0))

@@ -274,7 +274,7 @@ func (w *Watch) refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the operator's configuration: %w", err)
 	}
-	if config, err = w.moved(config); err != nil {
+	if config, err = w.moved(config); err != nil { //nolint:contextcheck // what it starts lives as long as the watch
 		return err
 	}
 	if err := write(filepath.Join(w.dir, configuration), config); err != nil {

@@ -220,7 +220,7 @@ func TestDrillFindsDamage(t *testing.T) {
 			changed(t, middle, half)
 			return w.secrets
 		}},
-		{"a wrong key", "CB03", func(t *testing.T, _ *batchv1.CronJob) client.Client {
+		{"a wrong key", "CB03", func(_ *testing.T, _ *batchv1.CronJob) client.Client {
 			wrong := *w.nas
 			wrong.Key = "wrong-" + wrong.Key
 			return lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": &wrong},
