@@ -26,9 +26,10 @@ type StoreOptions struct {
 	// "make bench".
 	WAL barmanapi.WalBackupConfiguration `json:"wal,omitempty"`
 	// Data is about base backups. Compression can also be zstd, which the plugin's
-	// own schema does not have. Defaults: compression lz4; zstd or gzip as
-	// StorageArgs.PluginVersion says; encryption as for WAL; jobs 2, barman's own; immediateCheckpoint false, which spreads the load of
-	// the disk and delays a base backup by minutes at the most.
+	// own schema does not have. Defaults: compression lz4, or by
+	// StorageArgs.PluginVersion zstd or gzip; encryption as for WAL; jobs 2, barman's
+	// own; immediateCheckpoint false, which spreads the load of the disk and delays a
+	// base backup by minutes at the most.
 	Data barmanapi.DataBackupConfiguration `json:"data,omitempty"`
 	// Sidecar is about the container beside PostgreSQL that runs barman. It
 	// counts for the archive. Default: empty. At B2 two variables are added without
