@@ -6,9 +6,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
+	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/monitoring"
 )
@@ -49,6 +52,8 @@ func TestMonitoring(t *testing.T) {
 	if w.node == nil {
 		t.Skip("it takes a node of its own")
 	}
+	b2 := newGate(t, w.host, w.b2)
+	w.b2Config["endpoint"] = b2.Endpoint
 	shop, books := w.newDatabase("shop", "e2e-apps", 1), w.newDatabase("books", "e2e-office", 1)
 	// 16 segments.
 	shop.spec()["walStorage"] = entry{"size": "256Mi"}
@@ -56,9 +61,10 @@ func TestMonitoring(t *testing.T) {
 		"max_wal_size": "64MB", "min_wal_size": "32MB", "wal_keep_size": "32MB",
 	})
 	books["immediate"] = false
+	books["b2"] = entry{"sidecar": entry{"resources": entry{"limits": entry{"memory": "256Mi"}}}}
 	w.settings = entry{"cnpg-backup:monitoring": entry{"enabled": true, "labels": release()}}
 	// Their runs are a matter of the drills' own tests.
-	shop["drill"] = entry{"enabled": true, "b2Schedule": "0 0 1 1 *", "minioSchedule": "0 0 1 1 *"}
+	shop["drill"] = drills()
 	w.add(shop, books)
 
 	w.watch(t)
@@ -71,7 +77,7 @@ func TestMonitoring(t *testing.T) {
 		w.backedUp(t, shop)
 		w.write(t, shop, 1000)
 		w.archived(t, shop)
-		w.runMirror(t, shop)
+		w.run(t, shop.namespace(), shop.cluster()+"-mirror")
 		w.takeOver(t)
 	}), "what follows needs this")
 	t.Run("no base backup yet", func(t *testing.T) {
@@ -80,26 +86,27 @@ func TestMonitoring(t *testing.T) {
 		w.silent(t, books)
 		w.silent(t, shop)
 	})
+	t.Run("nothing is scraped", func(t *testing.T) {
+		kind := schema.GroupVersionKind{Group: "monitoring.coreos.com", Version: "v1", Kind: "PodMonitor"}
+		label := func(value string) {
+			w.patch(t, kind, books.namespace(), books.cluster()+"-monitoring", value, "metadata", "labels", "release")
+			w.takeOver(t)
+		}
+		label("another-prometheus")
+		w.fires(t, books, "CNPGNotMonitored", "CB92")
+		label(release()["release"])
+		w.silent(t, books)
+	})
 	t.Run("the schedule is suspended", func(t *testing.T) {
-		kind := schema.GroupVersionKind{Group: "postgresql.cnpg.io", Version: "v1", Kind: "ScheduledBackup"}
-		w.patch(t, kind, shop.namespace(), shop.cluster()+"-backup", true, "spec", "suspend")
+		w.patch(t, scheduledBackupKind(), shop.namespace(), shop.cluster()+"-backup", true, "spec", "suspend")
 		w.fires(t, shop, "CNPGScheduledBackupSuspended", "CB44")
-		w.patch(t, kind, shop.namespace(), shop.cluster()+"-backup", false, "spec", "suspend")
+		w.patch(t, scheduledBackupKind(), shop.namespace(), shop.cluster()+"-backup", false, "spec", "suspend")
 		w.silent(t, shop)
 	})
 	t.Run("the mirror is suspended", func(t *testing.T) {
-		kind := schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "CronJob"}
-		w.patch(t, kind, shop.namespace(), shop.cluster()+"-mirror", true, "spec", "suspend")
+		w.patch(t, cronJobKind(), shop.namespace(), shop.cluster()+"-mirror", true, "spec", "suspend")
 		w.fires(t, shop, "CNPGMirrorSuspended", "CB62")
-		w.patch(t, kind, shop.namespace(), shop.cluster()+"-mirror", false, "spec", "suspend")
-		w.silent(t, shop)
-	})
-	t.Run("a key cannot be read from Bitwarden", func(t *testing.T) {
-		w.bitwarden.Away(true)
-		w.syncSecrets(t, shop.namespace())
-		w.fires(t, shop, "CNPGCredentialsNotSynced", "CB12")
-		w.bitwarden.Away(false)
-		w.syncSecrets(t, shop.namespace())
+		w.patch(t, cronJobKind(), shop.namespace(), shop.cluster()+"-mirror", false, "spec", "suspend")
 		w.silent(t, shop)
 	})
 	t.Run("the archive is away", func(t *testing.T) {
@@ -115,8 +122,36 @@ func TestMonitoring(t *testing.T) {
 			w.seenOnPanels(t)
 		})
 		w.archived(t, shop)
+		// It takes away what is archived. One by the clock waits for something new.
+		w.query(t, shop, "checkpoint")
 		w.silent(t, shop)
 	})
+	t.Run("the first run of the mirror fails", func(t *testing.T) { w.testMirror(t, books, "CNPGMirrorNever") })
+	t.Run("a later run of the mirror fails", func(t *testing.T) {
+		w.write(t, books, 100)
+		w.archived(t, books)
+		w.testMirror(t, books, "CNPGMirrorFailing")
+	})
+	t.Run("a key cannot be read from Bitwarden", func(t *testing.T) {
+		w.bitwarden.Away(true)
+		w.syncSecrets(t, shop.namespace())
+		w.fires(t, shop, "CNPGCredentialsNotSynced", "CB12")
+		w.bitwarden.Away(false)
+		w.syncSecrets(t, shop.namespace())
+		w.silent(t, shop)
+	})
+	t.Run("the upload of a base backup is refused", func(t *testing.T) { w.testBackup(t, shop, b2) })
+	t.Run("a drill fails", func(t *testing.T) {
+		drill := shop.name() + "-drill-" + string(cnpg.MinIO)
+		w.strangers(t, shop, func() {
+			w.runFails(t, shop.namespace(), drill)
+			w.fires(t, shop, "CNPGDrillFailed", "CB83")
+		})
+		w.run(t, shop.namespace(), drill)
+		w.silent(t, shop)
+	})
+	t.Run("the sidecar runs out of memory", func(t *testing.T) { w.testMemory(t, books) })
+	t.Run("each metric of a rule or a panel is there", func(t *testing.T) { w.testMetrics(t, books) })
 }
 
 // watch starts Prometheus and what it needs.
@@ -209,28 +244,98 @@ func (w *watched) patch(t *testing.T, kind schema.GroupVersionKind, namespace, n
 	})
 }
 
-// startRun starts a run of the mirror that counts as one of the CronJob's own, as
-// "kubectl create job --from" does, and has a name like those.
-func (w *watched) startRun(t *testing.T, db entry) *batchv1.Job {
+// startRun starts a run that counts as one of the CronJob's own, as "kubectl create
+// job --from" does, and has a name like those. It is not tried again.
+func (w *watched) startRun(t *testing.T, namespace, cronJob string) *batchv1.Job {
 	t.Helper()
-	cron, err := w.typed.BatchV1().CronJobs(db.namespace()).Get(t.Context(), db.cluster()+"-mirror", metav1.GetOptions{})
+	cron, err := w.typed.BatchV1().CronJobs(namespace).Get(t.Context(), cronJob, metav1.GetOptions{})
 	require.NoError(t, err)
-	job, err := w.typed.BatchV1().Jobs(db.namespace()).Create(t.Context(), &batchv1.Job{
+	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            fmt.Sprintf("%s-%d", cron.Name, time.Now().Unix()),
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(cron, batchv1.SchemeGroupVersion.WithKind("CronJob"))},
 		},
 		Spec: cron.Spec.JobTemplate.Spec,
-	}, metav1.CreateOptions{})
+	}
+	job.Spec.BackoffLimit = new(int32(0))
+	job, err = w.typed.BatchV1().Jobs(namespace).Create(t.Context(), job, metav1.CreateOptions{})
 	require.NoError(t, err)
 	return job
 }
 
-// runMirror wants such a run to end well.
-func (w *watched) runMirror(t *testing.T, db entry) {
+// run wants such a run to end well.
+func (w *watched) run(t *testing.T, namespace, cronJob string) {
 	t.Helper()
-	job := w.startRun(t, db)
-	eventually(t, w.patience, "mirror of "+db.cluster(), func(ctx context.Context) error { return w.jobDone(ctx, job) })
+	job := w.startRun(t, namespace, cronJob)
+	eventually(t, w.patience, job.Name+" ends well", func(ctx context.Context) error { return w.jobDone(ctx, job) })
+}
+
+// runFails wants it to fail.
+func (w *watched) runFails(t *testing.T, namespace, cronJob string) {
+	t.Helper()
+	job := w.startRun(t, namespace, cronJob)
+	eventually(t, w.patience, job.Name+" fails", func(ctx context.Context) error { return w.jobFailed(ctx, job) })
+}
+
+// strangers has the NAS refuse what a database's namespace has for a key.
+func (w *watched) strangers(t *testing.T, db entry, during func()) {
+	t.Helper()
+	stranger := *w.nas
+	stranger.KeyID = "stranger"
+	w.putNASKey(t, db.namespace(), &stranger)
+	defer w.putNASKey(t, db.namespace(), w.nas)
+	during()
+}
+
+// testMirror has a run of the mirror fail, of which one alert tells.
+func (w *watched) testMirror(t *testing.T, db entry, alert string) {
+	w.strangers(t, db, func() {
+		w.runFails(t, db.namespace(), db.cluster()+"-mirror")
+		w.fires(t, db, alert, "CB61")
+	})
+	w.run(t, db.namespace(), db.cluster()+"-mirror")
+	w.silent(t, db)
+}
+
+// testBackup has the store take no data of base backups, as B2 does when an account
+// may hold no more (https://github.com/restic/restic/issues/3265). An upload in
+// parts begins with a POST.
+func (w *watched) testBackup(t *testing.T, db entry, b2 *gate) {
+	b2.answers(func(out http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPost || !strings.Contains(r.URL.Path, "/base/") {
+			return false
+		}
+		refuse(out, r, http.StatusForbidden, "AccessDenied", "Cannot upload files, storage cap exceeded.")
+		return true
+	}, func() {
+		w.apply(t, "postgresql.cnpg.io/v1", "Backup", db.namespace(), "refused", map[string]any{
+			"cluster": map[string]any{"name": db.cluster()}, "method": "plugin",
+			"pluginConfiguration": map[string]any{"name": barmanPlugin},
+		})
+		w.fires(t, db, "CNPGBackupFailed", "CB45")
+	})
+	// The sidecar keeps an ObjectStore that it has read for ten seconds, and with one
+	// from before the failure it cannot write that there is a newer base backup:
+	// https://github.com/cloudnative-pg/plugin-barman-cloud/blob/v0.14.0/internal/cnpgi/instance/internal/client/client.go
+	time.Sleep(10 * time.Second)
+	w.takeBackup(t, db.namespace(), db.cluster(), "taken")
+	w.silent(t, db)
+}
+
+// testMemory takes what the sidecar may have of memory, until the kernel kills the
+// sidecar for it. With cgroup v2 it kills all of a container, with v1 the process
+// that it counts most for: so many small ones take the memory, and none counts for
+// as much as the sidecar.
+func (w *watched) testMemory(t *testing.T, db entry) {
+	pod, err := w.primary(t.Context(), db.namespace(), db.cluster())
+	require.NoError(t, err)
+	_, err = w.exec(t.Context(), db.namespace(), pod, "plugin-barman-cloud", "sh", "-c", "echo 1000 >/proc/1/oom_score_adj; "+
+		"for n in $(seq 30); do (head -c 10M /dev/zero; sleep 60) | tail -c 20M >/dev/null & done; wait")
+	require.Error(t, err)
+	w.fires(t, db, "CNPGSidecarOutOfMemory", "CB23")
+	// A new pod has killed nobody.
+	w.restart(t, db)
+	w.silent(t, db)
 }
 
 // syncSecrets has External Secrets read Bitwarden now.
@@ -272,6 +377,56 @@ func (w *watched) seenOnPanels(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(file, picture, 0o600))
 	}
+}
+
+// expressions are those of the rules and of the panels.
+func (w *watched) expressions(t *testing.T) []string {
+	t.Helper()
+	rules, err := w.prometheus.Rules(t.Context())
+	require.NoError(t, err)
+	expressions, err := monitoring.Expressions(rules)
+	require.NoError(t, err)
+	require.NotEmpty(t, expressions)
+	for _, panel := range w.board(t).Panels {
+		for _, target := range panel.Targets {
+			expressions = append(expressions, target.Expr)
+		}
+	}
+	return expressions
+}
+
+// testMetrics wants each metric that a rule or a panel names to have been there,
+// some of them by one of the faults before: ALERTS by any, kube_job_failed by a run
+// that failed, and kube_pod_init_container_status_last_terminated_reason by a
+// sidecar that was killed. That a run was begun by its schedule takes one.
+func (w *watched) testMetrics(t *testing.T, db entry) {
+	w.patch(t, cronJobKind(), db.namespace(), db.cluster()+"-mirror", "* * * * *", "spec", "schedule")
+	asked := map[string]bool{}
+	for _, expr := range w.expressions(t) {
+		metrics, err := monitoring.MetricsOf(expr)
+		require.NoError(t, err)
+		for _, metric := range metrics {
+			asked[metric] = true
+		}
+	}
+	require.Greater(t, len(asked), 15)
+	eventually(t, 3*time.Minute, fmt.Sprintf("%d metrics are there", len(asked)), func(ctx context.Context) error {
+		var missing []string
+		for _, metric := range slices.Sorted(maps.Keys(asked)) {
+			answer, err := w.prometheus.Ask(ctx, "count(last_over_time("+metric+"[2h]))")
+			if err != nil {
+				return err
+			}
+			if len(answer) == 0 {
+				missing = append(missing, metric)
+			}
+		}
+		if len(missing) > 0 {
+			return fmt.Errorf("these are not: %s", strings.Join(missing, ", "))
+		}
+		return nil
+	})
+	t.Log(slices.Sorted(maps.Keys(asked)))
 }
 
 // statesOfObjects is the file with what kube-state-metrics is to tell of the

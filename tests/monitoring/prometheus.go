@@ -48,6 +48,8 @@ func startPrometheus(ctx context.Context, dir string) (*Prometheus, error) {
 		Name: "prometheus", Path: prometheusProgram, Dir: dir, Args: []string{
 			"--config.file=" + filepath.Join(dir, configuration), "--storage.tsdb.path=" + filepath.Join(dir, "series"),
 			"--web.listen-address=" + address, "--web.enable-lifecycle", "--log.level=warn",
+			// What is not scraped any more is forgotten sooner, as it is scraped more often.
+			"--query.lookback-delta=30s",
 		},
 	})
 	if err != nil {
