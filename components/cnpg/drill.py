@@ -36,6 +36,7 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import time
 
 RUN = os.environ.get("DRILL_FOLDER", "/drill")
@@ -146,7 +147,8 @@ class Tool:
     running = {}
 
     def __init__(self, name, arguments):
-        self.output = path("output.%d" % time.monotonic_ns())
+        # Not in the volume: when that is full, the tool has to be able to say so.
+        self.output = os.path.join(tempfile.gettempdir(), "output.%d" % time.monotonic_ns())
         self.code = None
         main = importlib.import_module("barman.clients." + name).main
         arguments = ["--cloud-provider", "aws-s3", "--endpoint-url", ENV["ENDPOINT"]] + arguments

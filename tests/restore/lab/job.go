@@ -74,6 +74,9 @@ func RunJob(ctx context.Context, job batchv1.CronJob, secrets client.Client) (Ru
 		}
 	}
 	run.Took = time.Since(start)
+	if ctx.Err() != nil {
+		p.end()
+	}
 	if run.Left, err = leftIn(p.volume); err != nil {
 		return Run{}, err
 	}
@@ -173,6 +176,22 @@ type pod struct {
 	shared, volume string
 	// mounts are the folders of the volumes with Secrets, by the volumes' names.
 	mounts map[string]string
+}
+
+// end kills what is left of killed containers: where there are namespaces, all
+// processes of a container end with its first one, those with sessions of their own,
+// too.
+func (p pod) end() {
+	for range 100 {
+		left := ProcessesIn(p.volume)
+		if len(left) == 0 {
+			return
+		}
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // message is the file of the termination message.
