@@ -50,6 +50,8 @@ const day = 24 * time.Hour
 
 // scene is an environment with one database, as it is found.
 type scene struct {
+	// fromStore leaves the cluster out, as -from-store does.
+	fromStore   bool
 	args        cnpg.DatabaseArgs
 	cluster     *cnpgv1.Cluster
 	stores      []*barmanv1.ObjectStore
@@ -377,9 +379,10 @@ func (s *scene) examine(t *testing.T) (*report.Report, []clienttesting.Action, [
 		Archive: diagnosis.Read{Err: s.archiveErr, KeyID: "…f3a9"}, Mirror: diagnosis.Read{Err: s.mirrorErr, KeyID: "…-nas"},
 		Line: 100 * restoretime.Mbit, ArchiveProof: s.archiveProof, MirrorProof: s.mirrorProof,
 	}
-	if s.unreachable != nil {
+	switch {
+	case s.unreachable != nil:
 		subject.ClusterErr = s.unreachable
-	} else {
+	case !s.fromStore:
 		var err error
 		subject.Cluster, err = client.Read(t.Context(), l)
 		require.NoError(t, err)
@@ -889,6 +892,20 @@ func TestCases(t *testing.T) {
 			continue // and those of the alerts about these
 		}
 		assert.True(t, named[string(code)], "no case is about %s", code)
+	}
+}
+
+// TestFromStore reads the stores of every case, and nothing of a cluster.
+func TestFromStore(t *testing.T) {
+	for _, test := range cases() {
+		t.Run(test.name, func(t *testing.T) {
+			s := healthy()
+			test.cause(s)
+			s.fromStore = true
+			r, actions, _ := s.examine(t)
+			assert.Empty(t, actions)
+			assert.Len(t, r.Databases[0].Copies, 2)
+		})
 	}
 }
 

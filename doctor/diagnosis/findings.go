@@ -726,8 +726,11 @@ func (s *Subject) jobFindings() []Finding {
 	return findings
 }
 
-// lastRun is the newest Job of the mirror that has ended.
+// lastRun is the newest Job of the mirror that has ended, nil when none is known.
 func (s *Subject) lastRun() *batchv1.Job {
+	if s.Cluster == nil {
+		return nil
+	}
 	for i := len(s.Cluster.MirrorRuns) - 1; i >= 0; i-- {
 		if run := &s.Cluster.MirrorRuns[i]; failed(run) || run.Status.Succeeded > 0 {
 			return run

@@ -98,6 +98,8 @@ func (w *world) runDoctor(t *testing.T, stack map[string]any, options ...string)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		require.NoError(t, err)
+	} else if len(printed) == 0 {
+		require.Fail(t, "the doctor printed nothing", "%v: %s", err, exit.Stderr)
 	}
 	t.Logf("the doctor used %.1f s of CPU", (doctor.ProcessState.UserTime() + doctor.ProcessState.SystemTime()).Seconds())
 	return printed

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
-	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -41,13 +40,15 @@ type pair struct {
 }
 
 // newPair starts both. Base backups are not compressed, and no file is fetched
-// ahead: this is about names. WAL, and with it histories, each server compresses in
-// another way.
+// ahead: this is about names. WAL, and with it histories, is compressed with the
+// default. The servers do not differ in that: barman 3.20.1 cannot restore a segment
+// that lies there whole and as .partial in two codecs (docs/decisions/codecs.md).
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	w := newWorld(t, cnpg.B2, "")
 	w.storesAsItIs()
 	w.args.B2.WAL.MaxParallel, w.args.MinIO.WAL.MaxParallel = 1, 1
+	w.args.B2.WAL.Compression, w.args.MinIO.WAL.Compression = "zstd", "zstd"
 	p := &pair{world: w, whole: t, primary: w.begin(t)}
 	p.follow(t)
 	return p
@@ -57,9 +58,6 @@ func newPair(t *testing.T) *pair {
 func (p *pair) follow(t *testing.T) {
 	t.Helper()
 	p.servers++
-	codecs := []barmanapi.CompressionType{"none", "zstd", "gzip"}
-	codec := codecs[p.servers%len(codecs)]
-	p.args.B2.WAL.Compression, p.args.MinIO.WAL.Compression = codec, codec
 	standby, err := p.primary.Standby(p.whole.Context(), mkdir(t, p.dir, fmt.Sprintf("standby-%d", p.servers)), p.written(t, 1))
 	require.NoError(t, err)
 	p.whole.Cleanup(standby.Stop)
