@@ -11,11 +11,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// python is the interpreter, which the unit tests do without where there is none:
+// make restore-test runs the scripts as they are rendered.
+func python(t *testing.T) string {
+	t.Helper()
+	found, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3")
+	}
+	return found
+}
+
 // inDrillScript runs statements of Python with the functions of drill.py, and
 // returns what they print.
 func inDrillScript(t *testing.T, env []string, statements string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "python3", "-c",
+	cmd := exec.CommandContext(t.Context(), python(t), "-c",
 		"__name__ = 'drill'\n"+drillRestoreScript+"\n"+statements)
 	cmd.Env = append(slices.Clip(env), "DRILL_FOLDER="+t.TempDir(), "DEADLINE=3600", "SERVER_NAME=db", "PERIOD=100000000000")
 	output, err := cmd.CombinedOutput()

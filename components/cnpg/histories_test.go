@@ -29,10 +29,7 @@ def decompress_to_file(blob, dest_file, compression):
 
 func TestHistoriesAreReadOrNot(t *testing.T) {
 	t.Parallel()
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("there is no python3")
-	}
+	interpreter := python(t)
 	dir := t.TempDir()
 	for name, content := range map[string]string{
 		"barman/__init__.py": "", "barman/clients/__init__.py": "", "barman/clients/cloud_compression.py": barmansCodecs,
@@ -47,7 +44,7 @@ func TestHistoriesAreReadOrNot(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
 		require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
 	}
-	run := exec.CommandContext(t.Context(), python, "-c", historiesScript)
+	run := exec.CommandContext(t.Context(), interpreter, "-c", historiesScript)
 	run.Env = []string{"TMPDIR=" + dir, "HISTORIES=histories", "PYTHONPATH=" + dir, "PYTHONDONTWRITEBYTECODE=1"}
 	output, err := run.CombinedOutput()
 	require.NoError(t, err, "the copy decides what a missing text means: %s", output)
