@@ -92,15 +92,7 @@ func (d DrillOptions) withDefaults(n names, spec cnpgv1.ClusterSpec) DrillOption
 	if d.Keep == "" {
 		d.Keep = "24h"
 	}
-	if d.Resources.Requests == nil && d.Resources.Limits == nil && d.Resources.Claims == nil {
-		d.Resources = corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{
-				corev1.ResourceCPU:    resource.MustParse("100m"),
-				corev1.ResourceMemory: resource.MustParse("256Mi"),
-			},
-			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")},
-		}
-	}
+	d.Resources = resourcesOr(d.Resources, "100m", "256Mi", "1Gi")
 	return d
 }
 

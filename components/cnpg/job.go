@@ -6,6 +6,7 @@ import (
 
 	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // jobName is that of a CronJob. Kubernetes allows 52 characters, and nearly all of
@@ -61,4 +62,19 @@ func envFromSecret(name string, key *machineryapi.SecretKeySelector) corev1.EnvV
 		LocalObjectReference: corev1.LocalObjectReference{Name: key.Name},
 		Key:                  key.Key,
 	}}}
+}
+
+// resourcesOr are those that are given, or by default some to ask for and a most of
+// memory.
+func resourcesOr(given corev1.ResourceRequirements, cpu, memory, mostMemory string) corev1.ResourceRequirements {
+	if given.Requests != nil || given.Limits != nil || given.Claims != nil {
+		return given
+	}
+	return corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{
+			corev1.ResourceCPU:    resource.MustParse(cpu),
+			corev1.ResourceMemory: resource.MustParse(memory),
+		},
+		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(mostMemory)},
+	}
 }

@@ -12,7 +12,6 @@ import (
 	barmanutils "github.com/cloudnative-pg/barman-cloud/pkg/utils"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -120,15 +119,7 @@ func (m Mirror) withDefaults(archive Location, storage StorageArgs) Mirror {
 	if m.PruneImage == "" {
 		m.PruneImage = defaultPruneImage
 	}
-	if m.Resources.Requests == nil && m.Resources.Limits == nil && m.Resources.Claims == nil {
-		m.Resources = corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{
-				corev1.ResourceCPU:    resource.MustParse("50m"),
-				corev1.ResourceMemory: resource.MustParse("128Mi"),
-			},
-			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")},
-		}
-	}
+	m.Resources = resourcesOr(m.Resources, "50m", "128Mi", "512Mi")
 	if m.SuccessfulJobsHistoryLimit == nil {
 		m.SuccessfulJobsHistoryLimit = new(int32(1))
 	}
