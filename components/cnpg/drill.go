@@ -278,15 +278,15 @@ func drillCheck(name string, args DrillArgs) batchv1.JobSpec {
 	check := jobContainer("check", args.Spec.ImageName, corev1.ResourceRequirements{})
 	check.Command = []string{"psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command", restoredPoint}
 	if args.Query != "" {
-		check.Command = append(check.Command, "--command", args.Query)
+		check.Command = append(check.Command, "--command", literally(args.Query))
 	}
 	if args.MaxAge != "" {
-		check.Command = append(check.Command, "--command", judgeAge(args))
+		check.Command = append(check.Command, "--command", literally(judgeAge(args)))
 	}
 	check.Env = []corev1.EnvVar{
 		{Name: "HOME", Value: "/tmp"},
 		{Name: "PGHOST", Value: name + "-rw"},
-		{Name: "PGDATABASE", Value: applicationDatabase(args.Spec)},
+		{Name: "PGDATABASE", Value: literally(applicationDatabase(args.Spec))},
 		envFromSecret("PGUSER", secretKey(secret, corev1.BasicAuthUsernameKey)),
 		envFromSecret("PGPASSWORD", secretKey(secret, corev1.BasicAuthPasswordKey)),
 	}

@@ -172,7 +172,7 @@ func (job drillJob) restoreContainer(deadline, period time.Duration) corev1.Cont
 		{Name: "MAX_AGE", Value: seconds(job.maxAge)},
 		{Name: "PARALLEL", Value: strconv.Itoa(job.copy.options.WAL.MaxParallel)},
 		{Name: "BANDWIDTH", Value: bytesPerSecond(job.options.BandwidthLimit)},
-		{Name: "RESULT", Value: job.options.Result},
+		{Name: "RESULT", Value: literally(job.options.Result)},
 	}...)
 	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "drill", MountPath: drillFolder})
 	container.VolumeMounts = append(container.VolumeMounts, job.copy.caMount()...)
@@ -185,8 +185,8 @@ func (job drillJob) postgresContainer() corev1.Container {
 	container.Command = []string{"sh", "-c", drillPostgresScript}
 	container.Env = []corev1.EnvVar{
 		{Name: "HOME", Value: "/tmp"},
-		{Name: "QUERY", Value: job.options.Query},
-		{Name: "DATABASE", Value: job.options.Database},
+		{Name: "QUERY", Value: literally(job.options.Query)},
+		{Name: "DATABASE", Value: literally(job.options.Database)},
 	}
 	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "drill", MountPath: drillFolder})
 	var libraries []string

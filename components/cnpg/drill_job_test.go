@@ -17,6 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/kubelet"
 )
 
 // drillJobs are the drills that a database registers, by name.
@@ -150,6 +152,56 @@ func TestDrillReadsWithWhatMayOnlyRead(t *testing.T) {
 		restoring := podOf(job).Containers[0]
 		assert.Empty(t, variables(restoring)["TURN"])
 		assert.Empty(t, variables(restoring)["MAX_AGE"], "a suspended schedule promises nothing")
+	}
+}
+
+// started is what the kubelet starts: it has a meaning of its own for dollar signs.
+func started(container corev1.Container) (command []string, environment map[string]string) {
+	environment = map[string]string{}
+	for _, variable := range container.Env {
+		environment[variable.Name] = kubelet.Expand(variable.Value, environment)
+	}
+	for _, argument := range container.Command {
+		command = append(command, kubelet.Expand(argument, environment))
+	}
+	return command, environment
+}
+
+func TestDollarsOfAQueryArrive(t *testing.T) {
+	t.Parallel()
+	const query, result = "select $$a$$ || '$(DATABASE)' || '$1' from \"$(HOME)\"", "$$ $(RESULT)"
+	args := drilling()
+	args.Drill.Query, args.Drill.Result, args.Drill.Database = query, result, "a$$b"
+	for _, job := range drillJobs(t, false, args, nil) {
+		_, restoring := started(podOf(job).Containers[0])
+		assert.Equal(t, result, restoring["RESULT"])
+		_, asking := started(podOf(job).Containers[1])
+		assert.Equal(t, query, asking["QUERY"])
+		assert.Equal(t, "a$$b", asking["DATABASE"])
+	}
+	rehearsal := drillArgs()
+	rehearsal.Query = query
+	command, _ := started(drillCheck("authentik-drill", *rehearsal).Template.Spec.Containers[0])
+	assert.Contains(t, command, query)
+	rehearsal.MaxAge = "26h"
+	command, _ = started(drillCheck("authentik-drill", *rehearsal).Template.Spec.Containers[0])
+	assert.Contains(t, command[len(command)-1], query)
+	assert.Contains(t, command[len(command)-1], "do $age$")
+}
+
+func TestScriptsArriveAsTheyAre(t *testing.T) {
+	t.Parallel()
+	args := drilling()
+	args.Mirror.PruneSecret = "minio-pruning"
+	pods := []corev1.PodSpec{podOf(cronJob(t, false, args, storageArgs()))}
+	for _, job := range drillJobs(t, false, args, nil) {
+		pods = append(pods, podOf(job))
+	}
+	for _, pod := range pods {
+		for _, container := range slices.Concat(pod.InitContainers, pod.Containers) {
+			command, _ := started(container)
+			assert.Equal(t, container.Command, command, container.Name)
+		}
 	}
 }
 

@@ -110,7 +110,7 @@ func TestDrillJudgesTheAge(t *testing.T) {
 	t.Parallel()
 	args := drillArgs()
 	args.Query, args.MaxAge = "select max(created) from event;\n", "26h"
-	command := drillCheck("authentik-drill", *args).Template.Spec.Containers[0].Command
+	command, _ := started(drillCheck("authentik-drill", *args).Template.Spec.Containers[0])
 	judge := command[len(command)-1]
 	assert.Contains(t, judge, "newest timestamptz := (select max(created) from event);")
 	assert.Contains(t, judge, "interval '93600 seconds'")

@@ -3,6 +3,7 @@ package cnpg
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 
 	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
 	corev1 "k8s.io/api/core/v1"
@@ -56,6 +57,11 @@ func jobContainer(name, image string, resources corev1.ResourceRequirements) cor
 		},
 	}
 }
+
+// literally writes what a user said into a command or a variable's value so that it
+// arrives as it is. Kubernetes replaces $(NAME) there, and $$ by $:
+// https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
+func literally(text string) string { return strings.ReplaceAll(text, "$", "$$") }
 
 func envFromSecret(name string, key *machineryapi.SecretKeySelector) corev1.EnvVar {
 	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{

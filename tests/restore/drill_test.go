@@ -97,7 +97,7 @@ func drilled(t *testing.T, initdb ...string) (*world, *lab.Life, moment) {
 		last = insertAndArchive(t, life, 500)
 	}
 	w.runMirror(t, 1)
-	w.args.Drill.Query = "select count(*) || ' ' || md5(string_agg(md5(l::text), '' order by id)) from ledger l"
+	w.args.Drill.Query = "select count(*) || $$ $$ || md5(string_agg(md5(l::text), '' order by id)) from ledger l"
 	w.args.Drill.Database = "postgres"
 	w.args.Drill.Result = fmt.Sprintf("%d %s", last.contents.Rows, last.contents.Sum)
 	return w, life, last

@@ -18,6 +18,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/kubelet"
 )
 
 // Run is how a job's pod ended.
@@ -235,21 +237,30 @@ func (p pod) runContainer(ctx context.Context, container corev1.Container, outpu
 	environment := []string{
 		"PATH=" + path, "HOME=/", "TMPDIR=" + p.shared, "TERMINATION_LOG=" + p.message(), "DRILL_FOLDER=" + p.volume,
 	}
+	known := map[string]string{}
 	for _, variable := range container.Env {
 		value, err := variableValue(ctx, p.namespace, variable, p.secrets)
 		if err != nil {
 			return false, 0, err
 		}
+		if variable.ValueFrom == nil {
+			value = kubelet.Expand(value, known)
+		}
+		known[variable.Name] = value
 		environment = append(environment, variable.Name+"="+inMounts(value, container, p.mounts))
 	}
-	program, err := lookUp(container.Command[0], path)
+	command := make([]string, 0, len(container.Command))
+	for _, argument := range container.Command {
+		command = append(command, kubelet.Expand(argument, known))
+	}
+	program, err := lookUp(command[0], path)
 	if err != nil {
 		return false, 0, err
 	}
 	// What Go says of a child's memory counts the moment before its exec, when it
 	// still was this process; time starts it out of a small one.
 	measured := filepath.Join(p.shared, "memory-"+container.Name)
-	cmd := exec.CommandContext(ctx, busybox, append([]string{"time", "-f", "%M", "-o", measured, program}, container.Command[1:]...)...)
+	cmd := exec.CommandContext(ctx, busybox, append([]string{"time", "-f", "%M", "-o", measured, program}, command[1:]...)...)
 	cmd.Env = environment
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
