@@ -433,7 +433,7 @@ func (p *plan) mirrorAlerts() []alert {
 	job := mirrorName(p.cluster)
 	cronJob := func(metric string) string { return p.ofCronJob(job, metric) }
 	success := fmt.Sprintf("max(%s)", cronJob("status_last_successful_time"))
-	period, deadline := longestPause("0 "+mirror.Schedule), duration(mirror.Deadline)
+	period, deadline := longestPause(withSeconds(mirror.Schedule)), duration(mirror.Deadline)
 	late := 3*period + slack
 	// What is not in the archive cannot be copied, and the job says so.
 	archive := []string{
@@ -505,7 +505,7 @@ func (p *plan) drillAlerts() []alert {
 		job := p.drill(at)
 		success := fmt.Sprintf("max(%s)", p.ofCronJob(job, "status_last_successful_time"))
 		scheduled := fmt.Sprintf("max(%s)", p.ofCronJob(job, "status_last_schedule_time"))
-		period, longest := longestPause("0 "+drill.schedule(at)), duration(drill.Deadline)+slack
+		period, longest := longestPause(withSeconds(drill.schedule(at))), duration(drill.Deadline)+slack
 		overdue := int((2*period + longest).Seconds())
 		alerts = append(alerts, alert{
 			name: drillUnseen, code: "CB92", copy: at, hold: 30 * time.Minute, unless: []string{mirrorUnseen},

@@ -109,7 +109,7 @@ func (p *plan) downloads(backup, wal float64, retention int) float64 {
 		if !drill.NewestOnly {
 			since += float64(retention) / 2 // every other time all that is kept
 		}
-		year += float64(mostRuns("0 "+drill.B2Schedule, days)) * (backup + since*wal)
+		year += float64(mostRuns(withSeconds(drill.B2Schedule), days)) * (backup + since*wal)
 	}
 	return year / months
 }

@@ -73,7 +73,7 @@ func (p *plan) drillJob(at Location) drillJob {
 	if job.maxAge == 0 {
 		job.maxAge = boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror).walAge
 		if at != p.args.Archive && job.maxAge > 0 {
-			job.maxAge += 2 * longestPause("0 "+p.args.Mirror.Schedule)
+			job.maxAge += 2 * longestPause(withSeconds(p.args.Mirror.Schedule))
 		}
 	}
 	return job
@@ -83,7 +83,7 @@ func (p *plan) drillJob(at Location) drillJob {
 func (job drillJob) spec() (batchv1.CronJobSpec, error) {
 	deadline, keep := duration(job.options.Deadline), duration(job.options.Keep)
 	schedule := job.options.schedule(job.copy.location)
-	pod, err := job.pod(deadline, longestPause("0 "+schedule))
+	pod, err := job.pod(deadline, longestPause(withSeconds(schedule)))
 	if err != nil {
 		return batchv1.CronJobSpec{}, err
 	}

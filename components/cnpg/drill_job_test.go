@@ -253,7 +253,7 @@ func TestDrillsSpreadOverTheWeek(t *testing.T) {
 		assert.Empty(t, options.Validate(nil))
 		b2, minio := minutes(options.B2Schedule), minutes(options.MinIOSchedule)
 		assert.Equal(t, 7*24*60/2, (minio-b2+7*24*60)%(7*24*60))
-		assert.Equal(t, 7*24*time.Hour, longestPause("0 "+options.B2Schedule))
+		assert.Equal(t, 7*24*time.Hour, longestPause(withSeconds(options.B2Schedule)))
 		seen[b2/60]++
 		seen[minio/60]++
 	}

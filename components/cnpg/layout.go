@@ -81,12 +81,12 @@ func (a *DatabaseArgs) Layout(name string, storage *StorageArgs) Layout {
 	}
 	if mirror := p.args.Mirror; !mirror.Disabled {
 		l.MirrorJob, l.MirrorSchedule, l.MirrorSuspended = mirrorName(p.cluster), mirror.Schedule, mirror.Suspend
-		l.MirrorPeriod, l.MirrorSecret = longestPause("0 "+mirror.Schedule), mirror.SourceSecret
+		l.MirrorPeriod, l.MirrorSecret = longestPause(withSeconds(mirror.Schedule)), mirror.SourceSecret
 	}
 	if drill := p.args.Drill; drill.on() {
 		l.Drills, l.DrillPeriods, l.DrillSuspended = map[Location]string{}, map[Location]time.Duration{}, drill.Suspend
 		for _, at := range p.copies() {
-			l.Drills[at], l.DrillPeriods[at] = p.drill(at), longestPause("0 "+drill.schedule(at))
+			l.Drills[at], l.DrillPeriods[at] = p.drill(at), longestPause(withSeconds(drill.schedule(at)))
 		}
 	}
 	if p.args.Recovery != nil {

@@ -73,6 +73,15 @@ func longestPause(schedule string) time.Duration {
 	return longest
 }
 
+// withSeconds is a job's schedule as that of a ScheduledBackup is written: five
+// fields lack the seconds, and words like @daily are the same in both.
+func withSeconds(schedule string) string {
+	if strings.HasPrefix(schedule, "@") {
+		return schedule
+	}
+	return "0 " + schedule
+}
+
 // archiveTimeout is PostgreSQL's setting; the operator's default is 5min.
 func archiveTimeout(spec cnpgv1.ClusterSpec) time.Duration {
 	const standard = 5 * time.Minute

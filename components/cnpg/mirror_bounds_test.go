@@ -6,6 +6,7 @@ import (
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestLongestPause(t *testing.T) {
@@ -23,6 +24,31 @@ func TestLongestPause(t *testing.T) {
 		"0 0 2 * * 0 extra": 0,
 	} {
 		assert.Equal(t, want, longestPause(schedule), schedule)
+	}
+}
+
+// Kubernetes takes descriptors as well as five fields:
+// https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#schedule-syntax
+func TestSchedulesOfJobsInWords(t *testing.T) {
+	t.Parallel()
+	for words, fields := range map[string]string{"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@every 6h": "0 */6 * * *"} {
+		said := func(schedule string) (*plan, Layout) {
+			args := monitored()
+			args.Drill = DrillOptions{Enabled: new(true), B2Schedule: schedule, MinIOSchedule: schedule}
+			args.Mirror.Schedule = schedule
+			assert.Empty(t, args.Validate(nil, "authentik", storageArgs()), schedule)
+			return args.plan("authentik", *storageArgs()), args.Layout("authentik", storageArgs())
+		}
+		inWords, layout := said(words)
+		inFields, want := said(fields)
+		assert.Equal(t, want.MirrorPeriod, layout.MirrorPeriod, words)
+		assert.Equal(t, want.DrillPeriods, layout.DrillPeriods, words)
+		assert.Equal(t, inFields.prometheusRuleSpec(), inWords.prometheusRuleSpec(), words)
+		assert.Equal(t, inFields.cost(), inWords.cost(), words)
+		assert.Equal(t, inFields.drillJob(MinIO).maxAge, inWords.drillJob(MinIO).maxAge, words)
+		job, err := inWords.drillJob(MinIO).spec()
+		require.NoError(t, err)
+		assert.Equal(t, seconds(want.DrillPeriods[MinIO]), variables(job.JobTemplate.Spec.Template.Spec.Containers[0])["PERIOD"], words)
 	}
 }
 
