@@ -141,7 +141,7 @@ func (w *world) testSeedCompression(t *testing.T, ours entry) {
 		return w.hasWAL(ctx, seedFolder)
 	})
 	assert.Empty(t, w.suffixes(t, seedFolder), "the seed's WAL is not compressed")
-	assert.Equal(t, []string{"gz"}, w.suffixes(t, ours.folder(ours.serverName())), "ours is")
+	assert.Equal(t, []string{"zst"}, w.suffixes(t, ours.folder(ours.serverName())), "ours is")
 
 	for i := range 2 {
 		w.takeBackup(t, ours.namespace(), seedCluster, fmt.Sprintf("seed-%d", i))
