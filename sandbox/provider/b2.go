@@ -33,6 +33,8 @@ type B2Key struct {
 	ID           string   `json:"applicationKeyId"`
 	Secret       string   `json:"applicationKey"`
 	Capabilities []string `json:"capabilities"`
+	// NamePrefix is how the names of files begin that it reaches; "" for all.
+	NamePrefix string `json:"namePrefix"`
 }
 
 // B2 stands in for the b2 provider, which Pulumi makes of its base provider

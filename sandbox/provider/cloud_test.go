@@ -212,7 +212,7 @@ func TestAStoreIsToldOfKeys(t *testing.T) {
 	b2, err := provider.NewB2(t.TempDir(), store)
 	require.NoError(t, err)
 	b2.Environment = everything
-	inputs := key(map[string]any{"capabilities": []any{"listFiles", "readFiles"}})
+	inputs := key(map[string]any{"capabilities": []any{"listFiles", "readFiles"}, "namePrefix": "auth/"})
 	create := plugin.CreateRequest{Type: b2Key, Properties: properties(inputs), Preview: true}
 	_, err = b2.Create(t.Context(), create)
 	require.NoError(t, err)
@@ -227,7 +227,7 @@ func TestAStoreIsToldOfKeys(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []provider.B2Key{{
 		ID: string(created.ID), Secret: created.Properties["applicationKey"].SecretValue().Element.StringValue(),
-		Capabilities: []string{"listFiles", "readFiles"},
+		Capabilities: []string{"listFiles", "readFiles"}, NamePrefix: "auth/",
 	}}, store.made)
 
 	_, err = b2.Delete(t.Context(), plugin.DeleteRequest{Type: b2Key, ID: created.ID})

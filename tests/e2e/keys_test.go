@@ -47,24 +47,43 @@ func newBitwarden(t *testing.T, host string) *bitwarden.Service {
 // no others.
 type account struct{ *s3server.Store }
 
-// Made lets a key in, for what its capabilities are for. Each has its calls of
+// Made lets a key in, for what its capabilities are for, and no further than its
+// prefix. Each has its calls of
 // https://www.backblaze.com/docs/cloud-storage-s3-compatible-app-keys.
 func (a account) Made(ctx context.Context, key provider.B2Key) error {
-	calls := map[string][]string{
-		"listBuckets": {"s3:HeadBucket"},
-		"listFiles": {
-			"s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads", "s3:ListMultipartUploadParts",
-		},
-		"readFiles": {"s3:GetObject"},
-		// By name a file is deleted with writeFiles, a version of it with deleteFiles.
-		"writeFiles":  {"s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"},
-		"deleteFiles": {"s3:DeleteObjectVersion"},
+	bucket := "arn:aws:s3:::" + a.Bucket
+	files := bucket + "/" + key.NamePrefix + "*"
+	var statements []any
+	allow := func(resource string, actions ...string) map[string]any {
+		statement := map[string]any{"Effect": "Allow", "Action": actions, "Resource": []string{resource}}
+		statements = append(statements, statement)
+		return statement
 	}
-	var actions []string
 	for _, capability := range key.Capabilities {
-		actions = append(actions, calls[capability]...)
+		switch capability {
+		case "listBuckets":
+			allow(bucket, "s3:HeadBucket")
+		case "listFiles":
+			listing := allow(bucket, "s3:ListBucket", "s3:ListBucketVersions")
+			if key.NamePrefix != "" {
+				listing["Condition"] = map[string]any{"StringLike": map[string]any{"s3:prefix": key.NamePrefix + "*"}}
+			}
+			allow(bucket, "s3:ListBucketMultipartUploads")
+			allow(files, "s3:ListMultipartUploadParts")
+		case "readFiles":
+			allow(files, "s3:GetObject")
+		case "writeFiles":
+			// By name a file is deleted with writeFiles, a version of it with deleteFiles.
+			allow(files, "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject")
+		case "deleteFiles":
+			allow(files, "s3:DeleteObjectVersion")
+		}
 	}
-	return a.Admit(ctx, key.ID, key.Secret, actions...)
+	policy, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
+	if err != nil {
+		return err
+	}
+	return a.AdmitBy(ctx, key.ID, key.Secret, policy)
 }
 
 // Deleted lets a key in no more.

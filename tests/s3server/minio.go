@@ -66,7 +66,7 @@ func (m *minioServer) admit(ctx context.Context, s *Store, keyID, key string, ac
 	if err != nil {
 		return err
 	}
-	return s.admit(ctx, keyID, key, policy)
+	return s.AdmitBy(ctx, keyID, key, policy)
 }
 
 // requestsTotal is a metric of MinIO's, which counts since the start.
@@ -104,7 +104,7 @@ func (s *Store) User(ctx context.Context, name, policy string) (*Store, error) {
 		Endpoint: s.Endpoint, Bucket: s.Bucket, KeyID: name, Key: randomHex(20), address: s.address, transport: s.transport,
 		Authority: s.Authority,
 	}
-	if err := s.admit(ctx, user.KeyID, user.Key, []byte(policy)); err != nil {
+	if err := s.AdmitBy(ctx, user.KeyID, user.Key, []byte(policy)); err != nil {
 		return nil, err
 	}
 	var err error
@@ -125,7 +125,8 @@ func (s *Store) Policy(ctx context.Context, name string) (string, error) {
 	return string(info.Policy), nil
 }
 
-func (s *Store) admit(ctx context.Context, keyID, key string, policy []byte) error {
+// AdmitBy lets a key in, which may do what a policy of MinIO's says.
+func (s *Store) AdmitBy(ctx context.Context, keyID, key string, policy []byte) error {
 	admin, err := s.admin()
 	if err != nil {
 		return err
