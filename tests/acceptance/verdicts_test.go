@@ -5,6 +5,9 @@ package acceptance
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
 	"strings"
 	"testing"
 
@@ -29,25 +32,37 @@ spec:
 // verdict compares what we and what the API server with the operator's webhooks
 // say of the same database.
 type verdict struct {
-	name string
-	// database is a merge patch on baseDatabase, in YAML.
-	database string
-	// object is the same change as a merge patch on the rendered object of that
-	// kind, for the API server's verdict on what we refuse. Without one it is
-	// the change of spec, on the Cluster.
-	kind, object string
-	// ours and theirs are part of the refusal, and "" means accepted.
-	ours, theirs string
-	// warns is part of the operator's warning, "" means none.
-	warns string
-	// why tells the reason if the verdicts differ or a warning is accepted.
-	why string
+	// Database is a merge patch on baseDatabase.
+	Database map[string]any `json:"database"`
+	// Object is the same change as a merge patch on the Cluster, for the API
+	// server's verdict on what we refuse. Default: what onObject makes of it.
+	Object map[string]any `json:"object"`
+	// Ours and Theirs are part of the refusal, and "" means accepted.
+	Ours   string `json:"ours"`
+	Theirs string `json:"theirs"`
+	// Warns is part of the operator's warning, "" means none.
+	Warns string `json:"warns"`
+	// Why tells the reason if the verdicts differ or a warning is accepted.
+	Why string `json:"why"`
 }
 
-const (
-	whyPostgres = "a rule about PostgreSQL or Kubernetes, not about backups: left to the operator, whose webhook answers at preview"
-	whyWarning  = "works; the operator's warning reaches the user at preview"
-)
+// readVerdicts reads all of them, by the names of their databases.
+func readVerdicts(t *testing.T) map[string]verdict {
+	t.Helper()
+	content, err := os.ReadFile("testdata/verdicts.yaml")
+	require.NoError(t, err)
+	var table struct {
+		Reasons  []string                  `json:"reasons"`
+		Accepted map[string]map[string]any `json:"accepted"`
+		Others   map[string]verdict        `json:"others"`
+	}
+	require.NoError(t, yaml.UnmarshalStrict(content, &table))
+	for name, database := range table.Accepted {
+		require.NotContains(t, table.Others, name)
+		table.Others[name] = verdict{Database: database}
+	}
+	return table.Others
+}
 
 // testVerdicts shows that what we refuse in the operator's name is refused by
 // the operator, and that we refuse nothing else without a reason.
@@ -57,58 +72,71 @@ func (s *suite) testVerdicts(t *testing.T) {
 	rendered, err := render(t, base)
 	require.NoError(t, err)
 
-	cases := verdicts()
-	require.GreaterOrEqual(t, len(cases), 60)
-	for _, v := range cases {
-		t.Run(v.name, func(t *testing.T) {
-			ours, ourErr := render(t, merge(t, base, fromYAML(t, v.database)))
+	cases := readVerdicts(t)
+	require.GreaterOrEqual(t, len(cases), 130)
+	for name, v := range cases {
+		t.Run(name, func(t *testing.T) {
+			ours, ourErr := render(t, merge(t, base, v.Database))
 			object := s.proposed(t, v, ours, rendered, ourErr == nil)
 			warnings, theirErr := s.tryCreate(t, object)
 
-			assertVerdict(t, "we", ourErr, v.ours)
-			assertVerdict(t, "the API server", theirErr, v.theirs)
-			if v.warns == "" {
+			assertVerdict(t, "we", ourErr, v.Ours)
+			assertVerdict(t, "the API server", theirErr, v.Theirs)
+			if v.Warns == "" {
 				assert.Empty(t, warnings)
 			} else {
-				assert.Contains(t, strings.Join(warnings, "\n"), v.warns)
+				assert.Contains(t, strings.Join(warnings, "\n"), v.Warns)
 			}
-			differs := (v.ours == "") != (v.theirs == "") || v.warns != "" && v.ours == ""
+			differs := (v.Ours == "") != (v.Theirs == "") || v.Warns != "" && v.Ours == ""
 			if differs {
-				t.Logf("differs: %s", v.why)
+				t.Logf("differs: %s", v.Why)
 			}
-			assert.Equal(t, differs, v.why != "", "a reason is given where the verdicts differ, and only there: %q", v.why)
+			assert.Equal(t, differs, v.Why != "", "a reason is given where the verdicts differ, and only there: %q", v.Why)
 		})
 	}
 }
 
-// proposed is the object for the API server to judge: what we render, or, of
-// what we refuse, what we would have rendered.
+// proposed is the object for the API server to judge: the Cluster that we render,
+// or, of what we refuse, what we would have rendered.
 func (s *suite) proposed(t *testing.T, v verdict, ours, base []*unstructured.Unstructured, accepted bool) *unstructured.Unstructured {
 	t.Helper()
-	kind, name := v.kind, "db"
-	switch kind {
-	case "":
-		kind = "Cluster"
-	case "ScheduledBackup":
-		name = "db-backup"
-	case "ObjectStore":
-		name = "db-b2-store"
-	}
 	if accepted {
-		if v.kind == "" {
-			name = clusterName(ours)
-		}
-		return find(t, ours, kind, name)
+		return find(t, ours, "Cluster", clusterName(ours))
 	}
-	patch := fromYAML(t, v.object)
-	if v.object == "" {
-		patch = map[string]any{"spec": fromYAML(t, v.database)["spec"]}
+	kind, name, patch := onObject(v.Database)
+	if v.Object != nil {
+		patch = v.Object
 	}
 	object := find(t, base, kind, name)
 	changed := merge(t, object.Object, patch)
 	appendOwned(changed, object.Object, "plugins")
 	appendOwned(changed, object.Object, "externalClusters")
 	return &unstructured.Unstructured{Object: changed}
+}
+
+// onObject is a change of the database as one of the object that it ends up in.
+func onObject(database map[string]any) (kind, name string, patch map[string]any) {
+	spec := func(fields map[string]any) map[string]any { return map[string]any{"spec": fields} }
+	switch {
+	case database["schedule"] != nil, database["target"] != nil:
+		return "ScheduledBackup", "db-backup", spec(database)
+	case database["retention"] != nil:
+		return "ObjectStore", "db-b2-store", spec(map[string]any{"retentionPolicy": database["retention"]})
+	case database["b2"] != nil:
+		return "ObjectStore", "db-b2-store", spec(map[string]any{"configuration": database["b2"]})
+	case database["cluster"] != nil:
+		return "Cluster", "db", map[string]any{"metadata": map[string]any{"name": database["cluster"]}}
+	case database["recovery"] != nil:
+		recovery := maps.Clone(database["recovery"].(map[string]any))
+		recovery["source"] = fmt.Sprintf("db-%s-backup", recovery["source"])
+		if target, given := recovery["target"]; given {
+			recovery["recoveryTarget"] = target
+			delete(recovery, "target")
+		}
+		return "Cluster", "db", spec(map[string]any{"bootstrap": map[string]any{"recovery": recovery}})
+	default:
+		return "Cluster", "db", map[string]any{"spec": database["spec"]}
+	}
 }
 
 // appendOwned puts our entries behind the user's in a list that a merge patch
