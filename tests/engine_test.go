@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,13 +31,9 @@ func two(schedule string) map[string]any {
 
 func TestAChangeOfOneDatabaseTouchesNothingElse(t *testing.T) {
 	box := start(t, root, "homelab", two("0 0 3 * * 0"))
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 
-	require.NoError(t, box.Configure(t.Context(), two("0 30 4 * * 0")))
-	changed, err := box.Up(t.Context())
-
-	require.NoError(t, err)
+	changed := deploy(t, box, two("0 30 4 * * 0"))
 	assert.Equal(t, []sandbox.Step{{
 		Op:    "update",
 		Type:  "kubernetes:postgresql.cnpg.io/v1:ScheduledBackup",
@@ -51,10 +46,9 @@ func TestAChangeOfOneDatabaseTouchesNothingElse(t *testing.T) {
 // worth: before it comes to a protected resource, it deletes what depends on it.
 func TestDestroyIsRefusedWhileProtected(t *testing.T) {
 	box := start(t, root, "homelab", nil)
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 
-	_, err = box.Destroy(t.Context())
+	_, err := box.Destroy(t.Context())
 
 	require.ErrorContains(t, err, "protected")
 	assert.Subset(t, names(t, box), []string{
@@ -70,12 +64,9 @@ func TestDestroyIsRefusedWhileProtected(t *testing.T) {
 
 func TestDestroyLeavesNothing(t *testing.T) {
 	box := start(t, root, "local", nil)
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 
-	_, err = box.Destroy(t.Context())
-
-	require.NoError(t, err)
+	must(t, box.Destroy)
 	assert.Empty(t, names(t, box))
 	for _, cloud := range []string{"b2", "minio"} {
 		left, err := os.ReadDir(filepath.Join(filepath.Dir(box.Manifests()), cloud))
@@ -93,15 +84,12 @@ func TestAFailedCreateResumes(t *testing.T) {
 	assert.NotContains(t, kinds(failed), "create kubernetes:postgresql.cnpg.io/v1:ScheduledBackup",
 		"what depends on the Cluster waits for it")
 
-	resumed, err := box.Up(t.Context())
-	require.NoError(t, err)
+	resumed := must(t, box.Up)
 	assert.Contains(t, kinds(resumed), "create kubernetes:postgresql.cnpg.io/v1:Cluster")
 	assert.NotContains(t, kinds(resumed), "create kubernetes:barmancloud.cnpg.io/v1:ObjectStore",
 		"what was there stays")
 
-	again, err := box.Up(t.Context())
-	require.NoError(t, err)
-	assert.Empty(t, again.Changes)
+	assertNoChanges(t, box.Up)
 }
 
 func TestEveryProblemIsReportedBeforeAnythingExists(t *testing.T) {
@@ -109,12 +97,9 @@ func TestEveryProblemIsReportedBeforeAnythingExists(t *testing.T) {
 	databases["cnpg-backup:b2"] = map[string]any{"bucket": "homelab-cnpg-b2", "regoin": "us-west-002"}
 	box := start(t, root, "homelab", databases)
 
-	for name, run := range map[string]func() (*sandbox.Result, error){
-		"preview": func() (*sandbox.Result, error) { return box.Preview(t.Context()) },
-		"up":      func() (*sandbox.Result, error) { return box.Up(t.Context()) },
-	} {
+	for name, run := range deployments(box) {
 		t.Run(name, func(t *testing.T) {
-			result, err := run()
+			result, err := run(t.Context())
 
 			require.Error(t, err)
 			for _, problem := range []string{"b2.regoin", "b2.region", "databases[1].schedule"} {
@@ -134,12 +119,9 @@ func TestAnImageThatFloatsIsAWarningOfPreviewAndUp(t *testing.T) {
 	}
 	box := start(t, root, "homelab", databases)
 
-	for name, run := range map[string]func(context.Context, ...string) (*sandbox.Result, error){
-		"preview": box.Preview, "up": box.Up,
-	} {
-		result, err := run(t.Context())
+	for name, run := range deployments(box) {
+		result := must(t, run)
 
-		require.NoError(t, err, name)
 		require.Len(t, result.Diagnostics, 1, name)
 		assert.Contains(t, result.Diagnostics[0], `spec.imageName: "ghcr.io/cloudnative-pg/postgresql:17-bookworm"`)
 		assert.Contains(t, result.Output, "cnpg-backup:index:Database (wiki)", "it says which database")
@@ -153,8 +135,6 @@ func TestAnEncryptedSettingNeedsNoPassphrase(t *testing.T) {
 		"minio:minioPassword": map[string]any{"secure": "v1:nobody:knows"},
 	})
 
-	preview, err := box.Preview(t.Context())
-
-	require.NoError(t, err)
+	preview := must(t, box.Preview)
 	assert.NotEmpty(t, preview.Changes)
 }

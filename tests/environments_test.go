@@ -3,7 +3,6 @@
 package tests
 
 import (
-	"context"
 	"maps"
 	"os/exec"
 	"path/filepath"
@@ -56,9 +55,7 @@ func TestARefusalIsNothingButItsProblems(t *testing.T) {
 		"cnpg-backup:protcet":   false,
 		"cnpg-backup:databases": []any{map[string]any{"name": "notes", "namespace": "apps", "spec": "none"}},
 	})
-	for name, run := range map[string]func(context.Context, ...string) (*sandbox.Result, error){
-		"preview": box.Preview, "up": box.Up,
-	} {
+	for name, run := range deployments(box) {
 		result, err := run(t.Context())
 
 		var failed *sandbox.Error

@@ -16,8 +16,7 @@ func TestAnArchiveMovesOnlyWhenItWasCopied(t *testing.T) {
 	config["cnpg-backup:minio"] = nas
 	config["cnpg-backup:databases"].([]any)[1].(map[string]any)["archive"] = "minio"
 	box := start(t, root, "homelab", config)
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 	before := names(t, box)
 
 	nas["endpoint"], nas["secret"] = moved, "new-nas-credentials"
@@ -29,9 +28,7 @@ func TestAnArchiveMovesOnlyWhenItWasCopied(t *testing.T) {
 	assert.NotContains(t, preview.Output, `database "wiki": refused`, "its mirror may move")
 
 	nas["formerEndpoint"] = old
-	require.NoError(t, box.Configure(t.Context(), config))
-	up, err := box.Up(t.Context())
-	require.NoError(t, err)
+	up := deploy(t, box, config)
 	require.NotEmpty(t, up.Changes)
 	for _, change := range up.Changes {
 		assert.Equal(t, "update", change.Op, "%+v", change)
@@ -41,7 +38,5 @@ func TestAnArchiveMovesOnlyWhenItWasCopied(t *testing.T) {
 
 	delete(nas, "formerEndpoint")
 	require.NoError(t, box.Configure(t.Context(), config))
-	again, err := box.Preview(t.Context())
-	require.NoError(t, err)
-	assert.Empty(t, again.Changes)
+	assertNoChanges(t, box.Preview)
 }

@@ -1,10 +1,6 @@
 package tests
 
 import (
-	"context"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,28 +17,15 @@ func TestABucketOfTheDefaultProviderStays(t *testing.T) {
 	box := start(t, root, "homelab", map[string]any{
 		"minio:minioServer": "truenas.peekoff.com:9000", "minio:minioSsl": "true",
 	})
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 	provider := minioProvider(t, box)
 	assert.Contains(t, provider, "::storage-minio::")
-	state, err := box.Run(t.Context(), "stack", "export")
-	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "state.json")
-	require.NoError(t, os.WriteFile(file, withDefaultMinIO(t, state, provider), 0o600))
-	_, err = box.Run(t.Context(), "stack", "import", "--file", file)
-	require.NoError(t, err)
+	makeDefault(t, box, provider)
 	require.Contains(t, minioProvider(t, box), "::default_0_16_3::")
 
-	for name, run := range map[string]func(context.Context, ...string) (*sandbox.Result, error){
-		"refresh": box.Refresh, "preview": box.Preview,
-	} {
-		result, err := run(t.Context())
-		require.NoError(t, err, name)
-		assert.Empty(t, result.Changes, name)
-	}
-	up, err := box.Up(t.Context())
-	require.NoError(t, err)
-	assert.Empty(t, up.Changes)
+	assertNoChanges(t, box.Refresh)
+	assertNoChanges(t, box.Preview)
+	assertNoChanges(t, box.Up)
 	assert.Contains(t, minioProvider(t, box), "::storage-minio::")
 }
 
@@ -60,34 +43,25 @@ func minioProvider(t *testing.T, box *sandbox.Sandbox) string {
 	return ""
 }
 
-// withDefaultMinIO makes the explicit provider of a state a default one, with the
+// makeDefault makes the explicit MinIO provider of a state a default one, with the
 // inputs that Pulumi records of it.
-func withDefaultMinIO(t *testing.T, state, reference string) []byte {
+func makeDefault(t *testing.T, box *sandbox.Sandbox, reference string) {
 	t.Helper()
+	state, err := box.Run(t.Context(), "stack", "export")
+	require.NoError(t, err)
 	urn := reference[:strings.LastIndex(reference, "::")]
-	var exported map[string]any
-	require.NoError(t, json.Unmarshal([]byte(strings.ReplaceAll(state, urn, defaultURN(urn))), &exported))
-	found := 0
-	for _, entry := range exported["deployment"].(map[string]any)["resources"].([]any) {
-		resource := entry.(map[string]any)
-		if resource["urn"] != defaultURN(urn) {
-			continue
+	byDefault := strings.Replace(urn, "::storage-minio", "::default_0_16_3", 1)
+	importState(t, box, strings.ReplaceAll(state, urn, byDefault), func(resource map[string]any) bool {
+		if resource["urn"] != byDefault {
+			return false
 		}
-		found++
 		resource["inputs"] = map[string]any{
 			"minioServer": "truenas.peekoff.com:9000", "minioSsl": "true", "version": "0.16.3",
 		}
 		resource["outputs"] = resource["inputs"]
 		delete(resource, "parent")
-	}
-	require.Equal(t, 1, found)
-	changed, err := json.Marshal(exported)
-	require.NoError(t, err)
-	return changed
-}
-
-func defaultURN(urn string) string {
-	return strings.Replace(urn, "::storage-minio", "::default_0_16_3", 1)
+		return true
+	})
 }
 
 // nobody are no credentials: an empty variable is none.

@@ -43,28 +43,91 @@ func start(t *testing.T, project, stack string, config map[string]any, environme
 	return box
 }
 
+// run is a method of Sandbox.
+type run func(context.Context, ...string) (*sandbox.Result, error)
+
+// must wants a run to end well.
+func must(t *testing.T, run run, args ...string) *sandbox.Result {
+	t.Helper()
+	result, err := run(t.Context(), args...)
+	require.NoError(t, err)
+	return result
+}
+
+// deploy gives the stack another configuration and deploys it.
+func deploy(t *testing.T, box *sandbox.Sandbox, config map[string]any) *sandbox.Result {
+	t.Helper()
+	require.NoError(t, box.Configure(t.Context(), config))
+	return must(t, box.Up)
+}
+
+// deployments are the two ways to begin: people also deploy without a preview.
+func deployments(box *sandbox.Sandbox) map[string]run {
+	return map[string]run{"preview": box.Preview, "up": box.Up}
+}
+
+func assertNoChanges(t *testing.T, run run) {
+	t.Helper()
+	assert.Empty(t, must(t, run).Changes)
+}
+
+// steps are what a run did to resources of a type, or to all for "", in its order.
+func steps(result *sandbox.Result, of string) []string {
+	var done []string
+	for _, change := range result.Changes {
+		if of == "" || change.Type == of {
+			done = append(done, change.Op+" "+change.Name)
+		}
+	}
+	return done
+}
+
+// editState changes the one resource of the state that is meant, as if it had been
+// recorded so.
+func editState(t *testing.T, box *sandbox.Sandbox, edit func(resource map[string]any) (meant bool)) {
+	t.Helper()
+	state, err := box.Run(t.Context(), "stack", "export")
+	require.NoError(t, err)
+	importState(t, box, state, edit)
+}
+
+// importState is editState of a state that was exported before.
+func importState(t *testing.T, box *sandbox.Sandbox, state string, edit func(resource map[string]any) (meant bool)) {
+	t.Helper()
+	var exported map[string]any
+	require.NoError(t, json.Unmarshal([]byte(state), &exported))
+	found := 0
+	for _, resource := range exported["deployment"].(map[string]any)["resources"].([]any) {
+		if edit(resource.(map[string]any)) {
+			found++
+		}
+	}
+	require.Equal(t, 1, found)
+	changed, err := json.Marshal(exported)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "state.json")
+	require.NoError(t, os.WriteFile(file, changed, 0o600))
+	_, err = box.Run(t.Context(), "stack", "import", "--file", file)
+	require.NoError(t, err)
+}
+
 // deploysCleanly is what every shipped program has to do. It returns the
 // secrets that the program has made.
 func deploysCleanly(t *testing.T, box *sandbox.Sandbox) []string {
 	t.Helper()
 
-	preview, err := box.Preview(t.Context())
-	require.NoError(t, err)
+	preview := must(t, box.Preview)
 	assert.Empty(t, preview.Diagnostics, "of a preview")
 	assert.NoDirExists(t, box.Manifests(), "a preview makes nothing")
 
-	first, err := box.Up(t.Context())
-	require.NoError(t, err)
+	first := must(t, box.Up)
 	assert.Empty(t, first.Diagnostics)
 	assert.Equal(t, kinds(preview), kinds(first), "the preview told what up did")
 	assertAcceptable(t, box)
 
 	printed := preview.Output + first.Output
-	for name, run := range map[string]func(context.Context, ...string) (*sandbox.Result, error){
-		"up": box.Up, "refresh": box.Refresh, "preview": box.Preview,
-	} {
-		again, err := run(t.Context())
-		require.NoError(t, err)
+	for name, run := range map[string]run{"up": box.Up, "refresh": box.Refresh, "preview": box.Preview} {
+		again := must(t, run)
 		assert.Empty(t, again.Changes, "a second %s changes nothing", name)
 		printed += again.Output
 	}

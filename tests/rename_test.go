@@ -15,8 +15,7 @@ func TestARenamedDatabaseKeepsWhatItHas(t *testing.T) {
 	photos := config["cnpg-backup:databases"].([]any)[1].(map[string]any)
 	photos["generation"], photos["recovery"] = 2, map[string]any{"source": "minio"}
 	box := start(t, root, "homelab", config)
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 	before := names(t, box)
 
 	photos["name"] = "pictures"
@@ -32,16 +31,12 @@ func TestARenamedDatabaseKeepsWhatItHas(t *testing.T) {
 	photos["formerName"] = "photos"
 	for _, name := range []string{"pictures", "images"} {
 		photos["name"] = name
-		require.NoError(t, box.Configure(t.Context(), config))
-		up, err := box.Up(t.Context())
-		require.NoError(t, err)
+		up := deploy(t, box, config)
 		for _, change := range up.Changes {
 			assert.Contains(t, change.Type, "cnpg-backup:index:", "only the component has another name: %s", change)
 		}
 		assert.Equal(t, before, names(t, box))
-		again, err := box.Preview(t.Context())
-		require.NoError(t, err)
-		assert.Empty(t, again.Changes)
+		assertNoChanges(t, box.Preview)
 	}
 	outputs, err := box.Outputs(t.Context())
 	require.NoError(t, err)

@@ -1,7 +1,7 @@
 package tests
 
 import (
-	"encoding/json"
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -38,18 +38,17 @@ func restored() map[string]any {
 
 func TestARestoreOfALiveClusterIsRefusedBeforeAnythingHappens(t *testing.T) {
 	box := start(t, root, "homelab", one(nil))
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 	before := manifests(t, box)
 
 	require.NoError(t, box.Configure(t.Context(), restored()))
-	for name, run := range map[string]func() (*sandbox.Result, error){
-		"preview":              func() (*sandbox.Result, error) { return box.Preview(t.Context()) },
-		"up":                   func() (*sandbox.Result, error) { return box.Up(t.Context()) },
-		"up of this one alone": func() (*sandbox.Result, error) { return box.Up(t.Context(), "--target", "**shop-cluster") },
-	} {
+	runs := deployments(box)
+	runs["up of this one alone"] = func(ctx context.Context, _ ...string) (*sandbox.Result, error) {
+		return box.Up(ctx, "--target", "**shop-cluster")
+	}
+	for name, run := range runs {
 		t.Run(name, func(t *testing.T) {
-			result, err := run()
+			result, err := run(t.Context())
 
 			require.Error(t, err)
 			assert.Contains(t, result.Output, "refused, because Cluster apps/shop-postgresql exists")
@@ -61,8 +60,7 @@ func TestARestoreOfALiveClusterIsRefusedBeforeAnythingHappens(t *testing.T) {
 
 func TestALostClusterIsRestoredAfterARefresh(t *testing.T) {
 	box := start(t, root, "homelab", one(nil))
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 	lost := filepath.Join(box.Manifests(), "apps", "cluster-shop-postgresql.yaml")
 	require.NoError(t, os.Remove(lost))
 	require.NoError(t, box.Configure(t.Context(), restored()))
@@ -74,74 +72,44 @@ func TestALostClusterIsRestoredAfterARefresh(t *testing.T) {
 	require.Error(t, err)
 	assert.NoFileExists(t, lost)
 
-	_, err = box.Refresh(t.Context())
-	require.NoError(t, err)
-	restoring, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Refresh)
+	restoring := must(t, box.Up)
 	assert.Contains(t, kinds(restoring), "create kubernetes:postgresql.cnpg.io/v1:Cluster")
 	content, err := os.ReadFile(lost)
 	require.NoError(t, err)
 	assert.Contains(t, string(content), "source: shop-recovery")
-	again, err := box.Up(t.Context())
-	require.NoError(t, err)
-	assert.Empty(t, again.Changes)
+	assertNoChanges(t, box.Up)
 }
 
 // TestALostClusterDoesNotComeBackEmpty is about the user who refreshes and
 // deploys again, and does not ask for a recovery.
 func TestALostClusterDoesNotComeBackEmpty(t *testing.T) {
 	box := start(t, root, "homelab", one(nil))
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 	lost := filepath.Join(box.Manifests(), "apps", "cluster-shop-postgresql.yaml")
 	require.NoError(t, os.Remove(lost))
-	_, err = box.Refresh(t.Context())
-	require.NoError(t, err)
+	must(t, box.Refresh)
 	// What a refresh reads of an ObjectStore with a base backup.
-	state, err := box.Run(t.Context(), "stack", "export")
-	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "state.json")
-	require.NoError(t, os.WriteFile(file, withBackups(t, state, "shop-b2-store", "shop-postgresql"), 0o600))
-	_, err = box.Run(t.Context(), "stack", "import", "--file", file)
-	require.NoError(t, err)
+	editState(t, box, func(resource map[string]any) bool {
+		if !strings.HasSuffix(resource["urn"].(string), "::shop-b2-store") {
+			return false
+		}
+		resource["outputs"].(map[string]any)["status"] = map[string]any{"serverRecoveryWindow": map[string]any{
+			"shop-postgresql": map[string]any{"firstRecoverabilityPoint": "2026-01-01T00:00:00Z"},
+		}}
+		return true
+	})
 
-	for name, run := range map[string]func() (*sandbox.Result, error){
-		"preview": func() (*sandbox.Result, error) { return box.Preview(t.Context()) },
-		"up":      func() (*sandbox.Result, error) { return box.Up(t.Context()) },
-	} {
-		result, err := run()
+	for name, run := range deployments(box) {
+		result, err := run(t.Context())
 		require.Error(t, err, name)
 		assert.Contains(t, result.Output, "refused, because Cluster apps/shop-postgresql is lost", name)
 		assert.Contains(t, result.Output, "generation: 2 and recovery", name)
 		assert.NoFileExists(t, lost, name)
 	}
 
-	require.NoError(t, box.Configure(t.Context(), restored()))
-	_, err = box.Up(t.Context())
-	require.NoError(t, err)
+	deploy(t, box, restored())
 	assert.FileExists(t, lost)
-}
-
-// withBackups has an ObjectStore in a state tell of backups of a server name.
-func withBackups(t *testing.T, state, store, server string) []byte {
-	t.Helper()
-	var exported map[string]any
-	require.NoError(t, json.Unmarshal([]byte(state), &exported))
-	found := 0
-	for _, entry := range exported["deployment"].(map[string]any)["resources"].([]any) {
-		resource := entry.(map[string]any)
-		if !strings.HasSuffix(resource["urn"].(string), "::"+store) {
-			continue
-		}
-		found++
-		resource["outputs"].(map[string]any)["status"] = map[string]any{"serverRecoveryWindow": map[string]any{
-			server: map[string]any{"firstRecoverabilityPoint": "2026-01-01T00:00:00Z"},
-		}}
-	}
-	require.Equal(t, 1, found)
-	changed, err := json.Marshal(exported)
-	require.NoError(t, err)
-	return changed
 }
 
 // TestAReplacementByHandEndsWithACluster is about what a user does who has found
@@ -149,17 +117,14 @@ func withBackups(t *testing.T, state, store, server string) []byte {
 // is not to be deleted in its place.
 func TestAReplacementByHandEndsWithACluster(t *testing.T) {
 	box := start(t, root, "homelab", one(nil))
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 	lost := filepath.Join(box.Manifests(), "apps", "cluster-shop-postgresql.yaml")
 	require.NoError(t, os.Remove(lost))
 	config := restored()
 	config["kubernetes:upsertExistingObjects"] = "true"
 	require.NoError(t, box.Configure(t.Context(), config))
 
-	_, err = box.Up(t.Context(), "--replace", "**shop-cluster")
-
-	require.NoError(t, err)
+	must(t, box.Up, "--replace", "**shop-cluster")
 	assert.FileExists(t, lost)
 	assert.Contains(t, manifests(t, box)[filepath.Base(lost)], "source: shop-recovery")
 }

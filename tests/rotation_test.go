@@ -1,9 +1,6 @@
 package tests
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -23,21 +20,28 @@ func b2Keys(settings map[string]any) map[string]any {
 
 // keySteps are what a run does to B2 keys.
 func keySteps(result *sandbox.Result) []string {
-	var steps []string
-	for _, step := range result.Changes {
-		if step.Type == "b2:index/applicationKey:ApplicationKey" {
-			steps = append(steps, step.Op+" "+step.Name)
-		}
-	}
-	return steps
+	return steps(result, "b2:index/applicationKey:ApplicationKey")
+}
+
+// refusesKeys wants keys to be refused by a preview, which says so, and by an up
+// without one, which deletes no key and hands none over.
+func refusesKeys(t *testing.T, box *sandbox.Sandbox, settings map[string]any, inUse, says string) {
+	t.Helper()
+	require.NoError(t, box.Configure(t.Context(), b2Keys(settings)))
+	preview, err := box.Preview(t.Context())
+	require.Error(t, err)
+	assert.Contains(t, preview.Output, says)
+	up, err := box.Up(t.Context())
+	require.Error(t, err)
+	assert.NotContains(t, keySteps(up), "delete "+inUse)
+	assert.NotContains(t, kinds(up), "update kubernetes:core/v1:Secret", "nothing is handed over")
 }
 
 const keyType = "storage-b2-key-"
 
 func TestTheKeyInUseIsNeverDeletedByTheUpThatReplacesIt(t *testing.T) {
 	box := start(t, root, "homelab", b2Keys(nil))
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 
 	for name, settings := range map[string]map[string]any{
 		"another name alone":     {"keys": []any{"second"}},
@@ -45,24 +49,14 @@ func TestTheKeyInUseIsNeverDeletedByTheUpThatReplacesIt(t *testing.T) {
 		"two other names":        {"keys": []any{"second", "third"}},
 		"two names and a prefix": {"keys": []any{"second", "third"}, "keyPrefix": "auth/"},
 	} {
-		require.NoError(t, box.Configure(t.Context(), b2Keys(settings)))
-		preview, err := box.Preview(t.Context())
-		require.Error(t, err, name)
-		assert.Contains(t, preview.Output, `the databases use "homelab-cnpg-b2"`, name)
-		// People also deploy without looking.
-		up, err := box.Up(t.Context())
-		require.Error(t, err, name)
-		assert.NotContains(t, keySteps(up), "delete "+keyType+"homelab-cnpg-b2", name)
-		assert.NotContains(t, kinds(up), "update kubernetes:core/v1:Secret", "%s: nothing is handed over", name)
+		t.Run(name, func(t *testing.T) {
+			refusesKeys(t, box, settings, keyType+"homelab-cnpg-b2", `the databases use "homelab-cnpg-b2"`)
+		})
 	}
 	// The way that the message tells.
-	require.NoError(t, box.Configure(t.Context(), b2Keys(map[string]any{"keys": []any{"homelab-cnpg-b2", "second"}})))
-	up, err := box.Up(t.Context())
-	require.NoError(t, err)
+	up := deploy(t, box, b2Keys(map[string]any{"keys": []any{"homelab-cnpg-b2", "second"}}))
 	assert.NotContains(t, keySteps(up), "delete "+keyType+"homelab-cnpg-b2")
-	require.NoError(t, box.Configure(t.Context(), b2Keys(map[string]any{"keys": []any{"second"}})))
-	up, err = box.Up(t.Context())
-	require.NoError(t, err)
+	up = deploy(t, box, b2Keys(map[string]any{"keys": []any{"second"}}))
 	assert.Equal(t, []string{"delete " + keyType + "homelab-cnpg-b2"}, keySteps(up))
 }
 
@@ -70,8 +64,7 @@ func TestTheKeyInUseIsNeverDeletedByTheUpThatReplacesIt(t *testing.T) {
 // both, and the key in use is never deleted by the run that replaces it.
 func TestEachNamespaceGetsAKeyOfItsOwn(t *testing.T) {
 	box := start(t, root, "homelab", b2Keys(nil))
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 
 	const all, each = "homelab-cnpg-b2", "homelab-<namespace>"
 	allKey, eachKey := keyType+all, "auth-b2-key-homelab-auth"
@@ -79,28 +72,17 @@ func TestEachNamespaceGetsAKeyOfItsOwn(t *testing.T) {
 		{all, each, allKey},
 		{each, all, eachKey},
 	} {
-		require.NoError(t, box.Configure(t.Context(), b2Keys(map[string]any{"keys": []any{way.to}})))
-		preview, err := box.Preview(t.Context())
-		require.Error(t, err)
-		assert.Contains(t, preview.Output, "set b2.keys to ["+way.from+", "+way.to+"] and deploy")
-		up, err := box.Up(t.Context())
-		require.Error(t, err)
-		assert.NotContains(t, keySteps(up), "delete "+way.deleted)
+		refusesKeys(t, box, map[string]any{"keys": []any{way.to}}, way.deleted,
+			"set b2.keys to ["+way.from+", "+way.to+"] and deploy")
 
-		require.NoError(t, box.Configure(t.Context(), b2Keys(map[string]any{"keys": []any{way.from, way.to}})))
-		up, err = box.Up(t.Context())
-		require.NoError(t, err)
+		up := deploy(t, box, b2Keys(map[string]any{"keys": []any{way.from, way.to}}))
 		assert.NotContains(t, keySteps(up), "delete "+way.deleted, "namespaces have it until this run ends")
 		replaced := kinds(up)["replace kubernetes:external-secrets.io/v1:ExternalSecret"]
 		assert.Equal(t, 1, replaced, "the namespace waits for the other key")
 
-		require.NoError(t, box.Configure(t.Context(), b2Keys(map[string]any{"keys": []any{way.to}})))
-		up, err = box.Up(t.Context())
-		require.NoError(t, err)
+		up = deploy(t, box, b2Keys(map[string]any{"keys": []any{way.to}}))
 		assert.Equal(t, []string{"delete " + way.deleted}, keySteps(up))
-		preview, err = box.Preview(t.Context())
-		require.NoError(t, err)
-		assert.Empty(t, preview.Changes)
+		assertNoChanges(t, box.Preview)
 	}
 }
 
@@ -113,49 +95,25 @@ func TestEachNamespaceGetsUsersOfItsOwn(t *testing.T) {
 		}}
 	}
 	box := start(t, root, "homelab", users("homelab-<namespace>"))
-	_, err := box.Preview(t.Context())
-	require.NoError(t, err)
-	_, err = box.Up(t.Context())
-	require.NoError(t, err)
-	preview, err := box.Preview(t.Context())
-	require.NoError(t, err)
-	assert.Empty(t, preview.Changes)
+	must(t, box.Preview)
+	must(t, box.Up)
+	assertNoChanges(t, box.Preview)
 	assertNoSecretIn(t, box, "minio:index/iamUser:IamUser", "secret")
 
-	require.NoError(t, box.Configure(t.Context(), users("homelab-2027-<namespace>")))
-	up, err := box.Up(t.Context())
-	require.NoError(t, err)
-	handedOver, deleted := -1, -1
-	for i, step := range up.Changes {
-		switch step.Op + " " + step.Name {
-		case "create-replacement auth-minio-user-key":
-			handedOver = i
-		case "delete-replaced auth-minio-user":
-			deleted = i
-		}
-	}
-	require.GreaterOrEqual(t, handedOver, 0)
-	assert.Greater(t, deleted, handedOver, "a user goes when the namespace has the next one's key")
+	up := deploy(t, box, users("homelab-2027-<namespace>"))
+	assert.Greater(t, step(t, up, "delete-replaced auth-minio-user"), step(t, up, "create-replacement auth-minio-user-key"),
+		"a user goes when the namespace has the next one's key")
 }
 
 // assertNoSecretIn wants that an output of all resources of a type is encrypted in
 // the state.
 func assertNoSecretIn(t *testing.T, box *sandbox.Sandbox, of, output string) {
 	t.Helper()
-	state, err := box.Run(t.Context(), "stack", "export")
+	state, err := box.Export(t.Context())
 	require.NoError(t, err)
-	var exported struct {
-		Deployment struct {
-			Resources []struct {
-				Type    string
-				Outputs map[string]any
-			}
-		}
-	}
-	require.NoError(t, json.Unmarshal([]byte(state), &exported))
 	found := 0
-	for _, resource := range exported.Deployment.Resources {
-		if resource.Type == of {
+	for _, resource := range state.Resources {
+		if string(resource.Type) == of {
 			found++
 			require.IsType(t, map[string]any{}, resource.Outputs[output])
 			assert.Contains(t, resource.Outputs[output], "ciphertext")
@@ -166,27 +124,25 @@ func assertNoSecretIn(t *testing.T, box *sandbox.Sandbox, of, output string) {
 
 func TestAKeyIsNotMadeAnewForWhatItMayDo(t *testing.T) {
 	box := start(t, root, "homelab", b2Keys(nil))
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 
 	// A key of an earlier release that had other capabilities.
-	state, err := box.Run(t.Context(), "stack", "export")
-	require.NoError(t, err)
 	require.NoError(t, box.Configure(t.Context(), b2Keys(map[string]any{"keyPrefix": "auth/"})))
-	file := filepath.Join(t.TempDir(), "state.json")
-	require.NoError(t, os.WriteFile(file, withoutCapability(t, state), 0o600))
-	_, err = box.Run(t.Context(), "stack", "import", "--file", file)
-	require.NoError(t, err)
+	editState(t, box, func(resource map[string]any) bool {
+		if resource["type"] != "b2:index/applicationKey:ApplicationKey" {
+			return false
+		}
+		for _, properties := range []string{"inputs", "outputs"} {
+			resource[properties].(map[string]any)["capabilities"] = []any{"listFiles", "readFiles", "writeFiles"}
+		}
+		return true
+	})
 
-	up, err := box.Up(t.Context())
-	require.NoError(t, err)
+	up := must(t, box.Up)
 	assert.Empty(t, keySteps(up))
 
 	// They count for a key that is made now.
-	require.NoError(t, box.Configure(t.Context(),
-		b2Keys(map[string]any{"keyPrefix": "auth/", "keys": []any{"homelab-cnpg-b2", "second"}})))
-	up, err = box.Up(t.Context())
-	require.NoError(t, err)
+	up = deploy(t, box, b2Keys(map[string]any{"keyPrefix": "auth/", "keys": []any{"homelab-cnpg-b2", "second"}}))
 	assert.Equal(t, []string{"create " + keyType + "second"}, keySteps(up))
 	exported, err := box.Export(t.Context())
 	require.NoError(t, err)
@@ -197,26 +153,4 @@ func TestAKeyIsNotMadeAnewForWhatItMayDo(t *testing.T) {
 		}
 	}
 	assert.Equal(t, map[string]any{keyType + "homelab-cnpg-b2": nil, keyType + "second": "auth/"}, prefixes)
-}
-
-// withoutCapability takes one capability from every key in a state.
-func withoutCapability(t *testing.T, state string) []byte {
-	t.Helper()
-	var exported map[string]any
-	require.NoError(t, json.Unmarshal([]byte(state), &exported))
-	found := 0
-	for _, entry := range exported["deployment"].(map[string]any)["resources"].([]any) {
-		resource := entry.(map[string]any)
-		if resource["type"] != "b2:index/applicationKey:ApplicationKey" {
-			continue
-		}
-		found++
-		for _, properties := range []string{"inputs", "outputs"} {
-			resource[properties].(map[string]any)["capabilities"] = []any{"listFiles", "readFiles", "writeFiles"}
-		}
-	}
-	require.Equal(t, 1, found)
-	changed, err := json.Marshal(exported)
-	require.NoError(t, err)
-	return changed
 }
