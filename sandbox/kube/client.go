@@ -74,6 +74,19 @@ func (c *Client) Apply(ctx context.Context, objects ...*unstructured.Unstructure
 	return nil
 }
 
+// ApplyFiles applies the objects of YAML files and returns them.
+func (c *Client) ApplyFiles(ctx context.Context, files ...string) ([]*unstructured.Unstructured, error) {
+	var objects []*unstructured.Unstructured
+	for _, file := range files {
+		read, err := ReadManifests(file)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, read...)
+	}
+	return objects, c.Apply(ctx, objects...)
+}
+
 // Create creates an object, or with dryRun only asks whether it could.
 func (c *Client) Create(ctx context.Context, object *unstructured.Unstructured, dryRun bool) (*unstructured.Unstructured, error) {
 	resource, err := c.Resource(object.GroupVersionKind(), object.GetNamespace())

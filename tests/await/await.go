@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
@@ -25,6 +26,17 @@ func Until(ctx context.Context, pause time.Duration, ask func(context.Context) e
 		case <-time.After(pause):
 		}
 	}
+}
+
+// Established waits until an API server serves the kinds that were defined.
+func Established(ctx context.Context, client *kube.Client, definitions []*unstructured.Unstructured) error {
+	for _, definition := range definitions {
+		err := Condition(ctx, client, definition.GroupVersionKind(), "", definition.GetName(), "Established")
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Condition waits until a condition of an object is met.

@@ -6,14 +6,14 @@ package bitwarden
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
 )
 
 // Item is what Bitwarden calls a secret.
@@ -64,7 +64,7 @@ func (s *Server) Put(item Item) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if item.ID == "" {
-		item.ID = newID()
+		item.ID = string(uuid.NewUUID())
 	}
 	s.items = slices.DeleteFunc(s.items, func(other Item) bool { return other.ID == item.ID })
 	s.items = append(s.items, item)
@@ -297,12 +297,4 @@ func answer(w http.ResponseWriter, content any) {
 	if err := json.NewEncoder(w).Encode(content); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
-}
-
-// newID returns a UUID.
-func newID() string {
-	b := make([]byte, 16)
-	_, _ = rand.Read(b) // Read never fails: it ends the program instead.
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

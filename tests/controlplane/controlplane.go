@@ -28,7 +28,7 @@ type ControlPlane struct {
 	programs  programs
 	dir       string
 	api       *apiserver.Server
-	processes []*process.Process
+	processes process.Group
 }
 
 // Start builds the programs that are not built yet, starts them and returns
@@ -57,13 +57,13 @@ func (c *ControlPlane) start(ctx context.Context, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	port, err := freePort(ctx)
+	address, err := process.FreeAddress(ctx, loopback)
 	if err != nil {
 		return err
 	}
 	c.api = &apiserver.Server{
 		Etcd: c.programs.etcd, Program: c.programs.apiServer, Dir: c.dir, Authority: authority,
-		Address: loopback, Port: port, Hosts: []string{"localhost"}, Timeout: time.Minute,
+		Address: loopback, Port: int(address.Port()), Hosts: []string{"localhost"}, Timeout: time.Minute,
 		Run: func(ctx context.Context, name, program string, args []string, ready func(context.Context) error) error {
 			return c.run(ctx, process.Command{Name: name, Path: program, Args: args}, ready)
 		},
@@ -95,42 +95,19 @@ func (c *ControlPlane) Admin() *rest.Config { return c.api.Admin() }
 // Client reads and writes objects as the administrator.
 func (c *ControlPlane) Client() *kube.Client { return c.api.Client() }
 
-// Log returns what the named process ("cnpg", "plugin", "controllers", "apiserver",
-// "etcd")
-// has said.
-func (c *ControlPlane) Log(name string) ([]byte, error) {
-	for _, p := range c.processes {
-		if p.Name() == name {
-			return p.Log()
-		}
-	}
-	return nil, fmt.Errorf("no process %q: have etcd, apiserver, controllers, plugin and cnpg", name)
-}
-
 // Tails writes the end of every process's log.
-func (c *ControlPlane) Tails(w io.Writer, lines int) {
-	for _, p := range c.processes {
-		_, _ = fmt.Fprintf(w, "--- %s ---\n%s\n", p.Name(), p.Tail(lines))
-	}
-}
+func (c *ControlPlane) Tails(w io.Writer, lines int) { c.processes.Tails(w, lines) }
 
 // Stop ends the processes, the youngest first, and removes their files.
 func (c *ControlPlane) Stop() {
-	for i := len(c.processes) - 1; i >= 0; i-- {
-		c.processes[i].Stop()
-	}
+	c.processes.Stop()
 	_ = os.RemoveAll(c.dir)
 }
 
 // run starts a process and waits until it is ready.
 func (c *ControlPlane) run(ctx context.Context, command process.Command, ready func(context.Context) error) error {
 	command.Dir = c.dir
-	p, err := process.Start(command)
-	if err != nil {
-		return err
-	}
-	c.processes = append(c.processes, p)
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	return p.WaitReady(ctx, ready)
+	return c.processes.Run(ctx, command, ready)
 }

@@ -5,10 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"net"
 	"path/filepath"
-	"slices"
-	"strconv"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -60,15 +57,15 @@ func (c *ControlPlane) StartExternalSecretsController(ctx context.Context) error
 	if err != nil {
 		return err
 	}
-	live, err := c.freeAddress(ctx)
+	live, err := process.FreeAddress(ctx, loopback)
 	if err != nil {
 		return err
 	}
 	return c.run(ctx, process.Command{
 		Name: ExternalSecretsController, Path: c.programs.externalSecrets,
-		Args: []string{"--metrics-addr=0", "--live-addr=" + live, "--concurrent=1"},
+		Args: []string{"--metrics-addr=0", "--live-addr=" + live.String(), "--concurrent=1"},
 		Env:  []string{"KUBECONFIG=" + kubeconfig},
-	}, func(ctx context.Context) error { return c.answers(ctx, "http://"+live+"/healthz") })
+	}, func(ctx context.Context) error { return c.answers(ctx, "http://"+live.String()+"/healthz") })
 }
 
 // StartExternalSecretsWebhook runs the webhook, again if it was stopped, and
@@ -88,30 +85,29 @@ func (c *ControlPlane) StartExternalSecretsWebhook(ctx context.Context) error {
 			return err
 		}
 	}
-	port, err := freePort(ctx)
+	address, err := process.FreeAddress(ctx, loopback)
 	if err != nil {
 		return err
 	}
-	health, err := c.freeAddress(ctx)
+	health, err := process.FreeAddress(ctx, loopback)
 	if err != nil {
 		return err
 	}
 	err = c.run(ctx, process.Command{
 		Name: ExternalSecretsWebhook, Path: c.programs.externalSecrets,
 		Args: []string{
-			"webhook", "--port=" + strconv.Itoa(port), "--cert-dir=" + certificates, "--dns-name=localhost",
-			"--metrics-addr=0", "--healthz-addr=" + health,
+			"webhook", fmt.Sprintf("--port=%d", address.Port()), "--cert-dir=" + certificates, "--dns-name=localhost",
+			"--metrics-addr=0", "--healthz-addr=" + health.String(),
 			// It would not begin with a certificate that ends within 90 days.
 			"--lookahead-interval=1h",
 		},
 		Env: []string{"KUBECONFIG=" + kubeconfig},
-	}, func(ctx context.Context) error { return c.answers(ctx, "http://"+health+"/readyz") })
+	}, func(ctx context.Context) error { return c.answers(ctx, "http://"+health.String()+"/readyz") })
 	if err != nil {
 		return err
 	}
-	address := "https://" + net.JoinHostPort(loopback, strconv.Itoa(port))
 	return c.api.Client().Apply(ctx, ExternalSecretsWebhooks(c.api.Authority.Cert(), func(path string) map[string]any {
-		return map[string]any{"url": address + path}
+		return map[string]any{"url": "https://" + address.String() + path}
 	}))
 }
 
@@ -148,16 +144,10 @@ func (c *ControlPlane) externalSecretsKubeconfig() (string, error) {
 
 // End stops the named process.
 func (c *ControlPlane) End(name string) error {
-	at := slices.IndexFunc(c.processes, func(p *process.Process) bool { return p.Name() == name })
-	if at < 0 {
+	p := c.processes.Named(name)
+	if p == nil {
 		return fmt.Errorf("no process %q", name)
 	}
-	c.processes[at].Stop()
-	c.processes = slices.Delete(c.processes, at, at+1)
+	p.Stop()
 	return nil
-}
-
-func (c *ControlPlane) freeAddress(ctx context.Context) (string, error) {
-	port, err := freePort(ctx)
-	return net.JoinHostPort(loopback, strconv.Itoa(port)), err
 }

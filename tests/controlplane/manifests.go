@@ -3,10 +3,6 @@ package controlplane
 import (
 	"context"
 	"io"
-	"path/filepath"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/crds"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
@@ -50,38 +46,11 @@ func (c *ControlPlane) installTypes(ctx context.Context) error {
 
 // installFiles installs types and waits until they are served.
 func (c *ControlPlane) installFiles(ctx context.Context, files []string) error {
-	var types []*unstructured.Unstructured
-	for _, file := range files {
-		objects, err := kube.ReadManifests(file)
-		if err != nil {
-			return err
-		}
-		types = append(types, objects...)
-	}
-	if err := c.api.Client().Apply(ctx, types...); err != nil {
+	types, err := c.Client().ApplyFiles(ctx, files...)
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	kind := schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
-	for _, object := range types {
-		if err := await.Condition(ctx, c.Client(), kind, "", object.GetName(), "Established"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// install applies files of a module.
-func (c *ControlPlane) install(ctx context.Context, source string, files ...string) error {
-	for _, file := range files {
-		objects, err := kube.ReadManifests(filepath.Join(source, file))
-		if err != nil {
-			return err
-		}
-		if err := c.api.Client().Apply(ctx, objects...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return await.Established(ctx, c.Client(), types)
 }

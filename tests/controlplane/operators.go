@@ -7,11 +7,9 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -26,11 +24,18 @@ const operatorNamespace = "cnpg-system"
 // plugins is the folder in which CloudNativePG looks for plugins' sockets.
 func (c *ControlPlane) plugins() string { return filepath.Join(c.dir, "plugins") }
 
+// installRole lets an operator do what its manifests say.
+func (c *ControlPlane) installRole(ctx context.Context, source string) error {
+	folder := filepath.Join(source, "config", "rbac")
+	_, err := c.Client().ApplyFiles(ctx, filepath.Join(folder, "role.yaml"), filepath.Join(folder, "role_binding.yaml"))
+	return err
+}
+
 // startPlugin runs the Barman Cloud plugin's operator. CloudNativePG reaches it
 // as it reaches a plugin in its own pod, by a socket: the name of the plugin's
 // Service means nothing on a machine without cluster DNS.
 func (c *ControlPlane) startPlugin(ctx context.Context) error {
-	if err := c.install(ctx, c.programs.pluginSource, "config/rbac/role.yaml", "config/rbac/role_binding.yaml"); err != nil {
+	if err := c.installRole(ctx, c.programs.pluginSource); err != nil {
 		return err
 	}
 	kubeconfig, err := c.kubeconfigOf("plugin-barman-cloud")
@@ -56,28 +61,28 @@ func (c *ControlPlane) startPlugin(ctx context.Context) error {
 
 // startOperator runs the CloudNativePG operator and registers its webhooks.
 func (c *ControlPlane) startOperator(ctx context.Context) error {
-	if err := c.install(ctx, c.programs.operatorSource, "config/rbac/role.yaml", "config/rbac/role_binding.yaml"); err != nil {
+	if err := c.installRole(ctx, c.programs.operatorSource); err != nil {
 		return err
 	}
 	if err := c.installMonitoring(ctx); err != nil {
 		return err
 	}
-	port, err := freePort(ctx)
+	address, err := process.FreeAddress(ctx, loopback)
 	if err != nil {
 		return err
 	}
-	command, err := c.operator(port)
+	command, err := c.operator(address.Port())
 	if err != nil {
 		return err
 	}
-	webhooks := "https://" + net.JoinHostPort(loopback, strconv.Itoa(port))
+	webhooks := "https://" + address.String()
 	if err := c.run(ctx, command, func(ctx context.Context) error { return c.answers(ctx, webhooks+"/readyz") }); err != nil {
 		return err
 	}
 	return c.installWebhooks(ctx, webhooks)
 }
 
-func (c *ControlPlane) operator(port int) (process.Command, error) {
+func (c *ControlPlane) operator(port uint16) (process.Command, error) {
 	// The operator looks for the instance managers beside it.
 	managers := filepath.Join(c.dir, "operator")
 	if err := os.MkdirAll(managers, 0o700); err != nil {
@@ -96,7 +101,7 @@ func (c *ControlPlane) operator(port int) (process.Command, error) {
 	}
 	return process.Command{
 		Name: "cnpg", Path: c.programs.operator,
-		Args: []string{"controller", "--webhook-port=" + strconv.Itoa(port), "--metrics-bind-address=0"},
+		Args: []string{"controller", fmt.Sprintf("--webhook-port=%d", port), "--metrics-bind-address=0"},
 		Env: []string{
 			"KUBECONFIG=" + kubeconfig,
 			"OPERATOR_NAMESPACE=" + operatorNamespace,
@@ -121,19 +126,7 @@ func (c *ControlPlane) answers(ctx context.Context, url string) error {
 	roots.AppendCertsFromPEM(c.api.Authority.Cert())
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return err
-	}
-	response, err := (&http.Client{Transport: transport}).Do(request)
-	if err != nil {
-		return err
-	}
-	_ = response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", url, response.Status)
-	}
-	return nil
+	return process.Call(ctx, &http.Client{Transport: transport}, http.MethodGet, url)
 }
 
 // monitoringQueries is the name that the operator's manifests give the

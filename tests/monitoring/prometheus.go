@@ -3,8 +3,6 @@ package monitoring
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,45 +25,37 @@ const prometheusProgram = "/usr/bin/prometheus"
 // Prometheus is a running Prometheus.
 type Prometheus struct {
 	promv1.API
-	process *process.Process
-	url     string
+	url string
 }
 
-// startPrometheus starts one with the configuration in a folder. It takes no
-// notice of changes until it is told to reload.
-func startPrometheus(ctx context.Context, dir string) (*Prometheus, error) {
-	address, err := freeAddress(ctx)
+// startPrometheus starts one with the configuration in a folder, as a process of a
+// group. It takes no notice of changes until it is told to reload.
+func startPrometheus(ctx context.Context, dir string, group *process.Group) (*Prometheus, error) {
+	address, err := process.FreeAddress(ctx, loopback)
 	if err != nil {
 		return nil, err
 	}
-	p := &Prometheus{url: "http://" + address}
+	p := &Prometheus{url: "http://" + address.String()}
 	client, err := api.NewClient(api.Config{Address: p.url})
 	if err != nil {
 		return nil, err
 	}
 	p.API = promv1.NewAPI(client)
-	p.process, err = process.Start(process.Command{
+	return p, group.Run(ctx, process.Command{
 		Name: "prometheus", Path: prometheusProgram, Dir: dir, Args: []string{
 			"--config.file=" + filepath.Join(dir, configuration), "--storage.tsdb.path=" + filepath.Join(dir, "series"),
-			"--web.listen-address=" + address, "--web.enable-lifecycle", "--log.level=warn",
+			"--web.listen-address=" + address.String(), "--web.enable-lifecycle", "--log.level=warn",
 			// What is not scraped any more is forgotten sooner, as it is scraped more often.
 			"--query.lookback-delta=30s",
 		},
+	}, func(ctx context.Context) error {
+		return process.Call(ctx, http.DefaultClient, http.MethodGet, p.url+"/-/ready")
 	})
-	if err != nil {
-		return nil, err
-	}
-	err = p.process.WaitReady(ctx, func(ctx context.Context) error { return call(ctx, http.MethodGet, p.url+"/-/ready") })
-	if err != nil {
-		p.process.Stop()
-		return nil, err
-	}
-	return p, nil
 }
 
 // reload has it read its configuration again.
 func (p *Prometheus) reload(ctx context.Context) error {
-	return call(ctx, http.MethodPost, p.url+"/-/reload")
+	return process.Call(ctx, http.DefaultClient, http.MethodPost, p.url+"/-/reload")
 }
 
 // Ask evaluates an expression now.
@@ -82,33 +72,6 @@ func (p *Prometheus) Ask(ctx context.Context, expr string) (model.Vector, error)
 	default:
 		return nil, fmt.Errorf("%s is a %s", expr, answer.Type())
 	}
-}
-
-// call wants an HTTP request to be answered with 200.
-func call(ctx context.Context, method, url string) error {
-	request, err := http.NewRequestWithContext(ctx, method, url, nil)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		why, _ := io.ReadAll(response.Body)
-		return fmt.Errorf("%s %s: %s: %s", method, url, response.Status, why)
-	}
-	return nil
-}
-
-// freeAddress is one on loopback that nobody listens on.
-func freeAddress(ctx context.Context) (string, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
 }
 
 // write puts a file into a folder, which it makes.

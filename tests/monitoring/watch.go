@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,8 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
@@ -34,6 +34,9 @@ const (
 	name      = "watch"
 	namespace = "e2e-monitoring"
 )
+
+// loopback is where all of it listens.
+const loopback = "127.0.0.1"
 
 // configuration is the file with that of Prometheus, and rules the folder with
 // its rules.
@@ -67,7 +70,7 @@ type Watch struct {
 	options   Options
 	client    *kube.Client
 	dir       string
-	processes []*process.Process
+	processes process.Group
 	// discovered are the files with targets that are kept up to date, until the
 	// cancels are called.
 	discovered map[string]bool
@@ -105,9 +108,7 @@ func Start(ctx context.Context, options Options) (*Watch, error) {
 
 // Stop ends all processes.
 func (w *Watch) Stop() {
-	for _, p := range w.processes {
-		p.Stop()
-	}
+	w.processes.Stop()
 	for _, cancel := range w.cancels {
 		cancel()
 	}
@@ -128,10 +129,7 @@ func (w *Watch) start(ctx context.Context) error {
 	if err := w.refresh(ctx); err != nil {
 		return err
 	}
-	w.Prometheus, err = startPrometheus(ctx, w.dir)
-	if err == nil {
-		w.processes = append(w.processes, w.process)
-	}
+	w.Prometheus, err = startPrometheus(ctx, w.dir, &w.processes)
 	return err
 }
 
@@ -145,25 +143,22 @@ func (w *Watch) startStates(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	address, err := freeAddress(ctx)
+	address, err := process.FreeAddress(ctx, loopback)
 	if err != nil {
 		return "", err
 	}
-	telemetry, err := freeAddress(ctx)
+	telemetry, err := process.FreeAddress(ctx, loopback)
 	if err != nil {
 		return "", err
 	}
-	host, port := split(address)
-	telemetryHost, telemetryPort := split(telemetry)
 	args := []string{
-		"--kubeconfig=" + kubeconfig, "--host=" + host, "--port=" + port,
-		"--telemetry-host=" + telemetryHost, "--telemetry-port=" + telemetryPort,
+		"--kubeconfig=" + kubeconfig, "--host=" + loopback, fmt.Sprintf("--port=%d", address.Port()),
+		"--telemetry-host=" + loopback, fmt.Sprintf("--telemetry-port=%d", telemetry.Port()),
 	}
 	if w.options.States != "" {
 		args = append(args, "--custom-resource-state-config-file="+w.options.States)
 	}
-	return address, w.run(ctx, process.Command{Name: "kube-state-metrics", Path: program, Args: args, Dir: w.dir},
-		"http://"+address+"/healthz")
+	return address.String(), w.run(ctx, "kube-state-metrics", program, args, address)
 }
 
 // startOperator installs the operator's types and starts it.
@@ -176,31 +171,23 @@ func (w *Watch) startOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range types {
-		objects, err := kube.ReadManifests(file)
-		if err != nil {
-			return err
-		}
-		if err := w.client.Apply(ctx, objects...); err != nil {
-			return err
-		}
-		// The operator leaves out the types that it does not find when it starts.
-		for _, object := range objects {
-			err := await.Condition(ctx, w.client, object.GroupVersionKind(), "", object.GetName(), "Established")
-			if err != nil {
-				return err
-			}
-		}
+	definitions, err := w.client.ApplyFiles(ctx, types...)
+	if err != nil {
+		return err
+	}
+	// The operator leaves out the types that it does not find when it starts.
+	if err := await.Established(ctx, w.client, definitions); err != nil {
+		return err
 	}
 	program, err := tools.PrometheusOperator().Build(ctx, os.Stdout)
 	if err != nil {
 		return err
 	}
-	address, err := freeAddress(ctx)
+	address, err := process.FreeAddress(ctx, loopback)
 	if err != nil {
 		return err
 	}
-	args := []string{"--apiserver=" + w.options.Cluster.Host, "--web.listen-address=" + address, "--disable-unmanaged-prometheus-configuration"}
+	args := []string{"--apiserver=" + w.options.Cluster.Host, "--web.listen-address=" + address.String(), "--disable-unmanaged-prometheus-configuration"}
 	for option, content := range map[string][]byte{
 		"cert-file": w.options.Cluster.CertData, "key-file": w.options.Cluster.KeyData, "ca-file": w.options.Cluster.CAData,
 	} {
@@ -210,17 +197,15 @@ func (w *Watch) startOperator(ctx context.Context) error {
 		}
 		args = append(args, "--"+option+"="+file)
 	}
-	return w.run(ctx, process.Command{Name: "prometheus-operator", Path: program, Args: args, Dir: w.dir}, "http://"+address+"/healthz")
+	return w.run(ctx, "prometheus-operator", program, args, address)
 }
 
-// run starts a process that answers at a URL when it is ready.
-func (w *Watch) run(ctx context.Context, command process.Command, ready string) error {
-	started, err := process.Start(command)
-	if err != nil {
-		return err
-	}
-	w.processes = append(w.processes, started)
-	return started.WaitReady(ctx, func(ctx context.Context) error { return call(ctx, "GET", ready) })
+// run starts a process that says at an address whether it is well.
+func (w *Watch) run(ctx context.Context, name, program string, args []string, address netip.AddrPort) error {
+	command := process.Command{Name: name, Path: program, Args: args, Dir: w.dir}
+	return w.processes.Run(ctx, command, func(ctx context.Context) error {
+		return process.Call(ctx, http.DefaultClient, http.MethodGet, "http://"+address.String()+"/healthz")
+	})
 }
 
 // askForPrometheus makes the object by which the operator makes a Prometheus, and
@@ -375,15 +360,7 @@ func (w *Watch) shortened(content []byte) ([]byte, error) {
 // kubeconfig writes one for programs that read no other.
 func (w *Watch) kubeconfig() (string, error) {
 	file := filepath.Join(w.dir, "kubeconfig")
-	cluster := w.options.Cluster
-	content, err := clientcmd.Write(clientcmdapi.Config{
-		Clusters: map[string]*clientcmdapi.Cluster{name: {Server: cluster.Host, CertificateAuthorityData: cluster.CAData}},
-		AuthInfos: map[string]*clientcmdapi.AuthInfo{name: {
-			ClientCertificateData: cluster.CertData, ClientKeyData: cluster.KeyData, Token: cluster.BearerToken,
-		}},
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
-		CurrentContext: name,
-	})
+	content, err := kube.Kubeconfig(name, w.options.Cluster)
 	if err != nil {
 		return "", err
 	}
@@ -411,9 +388,4 @@ func toAny(labels map[string]string) map[string]any {
 		all[name] = value
 	}
 	return all
-}
-
-func split(address string) (host, port string) {
-	host, port, _ = strings.Cut(address, ":")
-	return host, port
 }

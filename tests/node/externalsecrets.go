@@ -29,7 +29,7 @@ func (n *Node) installExternalSecrets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.installFiles(ctx, types); err != nil {
+	if _, err := n.Client().ApplyFiles(ctx, types...); err != nil {
 		return err
 	}
 	const host = externalSecretsWebhook + "." + externalSecrets + ".svc"

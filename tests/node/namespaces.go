@@ -47,13 +47,12 @@ func (n *Node) startFirst(ctx context.Context) error {
 		args = append(args, path+"="+value)
 	}
 	var err error
-	n.first, err = process.Start(process.Command{
+	n.first, err = n.processes.Start(process.Command{
 		Name: "first", Path: "/usr/bin/unshare", Args: args, Env: []string{path}, Dir: n.dir,
 	})
 	if err != nil {
 		return err
 	}
-	n.processes = append(n.processes, n.first)
 	return n.first.WaitReady(ctx, func(context.Context) error {
 		_, err := os.Stat(filepath.Join(n.dir, "initialised"))
 		return err

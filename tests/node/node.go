@@ -28,7 +28,7 @@ type Node struct {
 	dir       string
 	api       *apiserver.Server
 	first     *process.Process
-	processes []*process.Process
+	processes process.Group
 }
 
 // Start starts a node in the site and returns when its operators answer. The
@@ -109,42 +109,27 @@ func (n *Node) PluginVersion() string {
 }
 
 // Tails writes the end of every process's log.
-func (n *Node) Tails(w io.Writer, lines int) {
-	for _, p := range n.processes {
-		_, _ = fmt.Fprintf(w, "--- %s ---\n%s\n", p.Name(), p.Tail(lines))
-	}
-}
+func (n *Node) Tails(w io.Writer, lines int) { n.processes.Tails(w, lines) }
 
 // Stop ends the node as a power failure would and removes all that it had on
 // its disks.
 func (n *Node) Stop() {
-	// The first process goes first and takes the others with it.
-	for _, p := range n.processes {
-		p.Stop()
-	}
-	n.processes = nil
+	// The first process takes the others with it.
+	n.first.Stop()
+	n.processes.Stop()
 	_ = os.RemoveAll(n.dir)
 }
 
 // run starts a process inside the node and waits until it is ready.
 func (n *Node) run(ctx context.Context, command process.Command, ready func(context.Context) error) error {
-	p, err := process.Start(command)
-	if err != nil {
-		return err
-	}
-	n.processes = append(n.processes, p)
-	return p.WaitReady(ctx, ready)
+	return n.processes.Run(ctx, command, ready)
 }
 
 // running starts a process inside the node that has no way to say that it is
 // ready.
 func (n *Node) running(command process.Command) error {
-	p, err := process.Start(command)
-	if err != nil {
-		return err
-	}
-	n.processes = append(n.processes, p)
-	return nil
+	_, err := n.processes.Start(command)
+	return err
 }
 
 func (n *Node) file(parts ...string) string {

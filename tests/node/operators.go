@@ -62,24 +62,10 @@ func (n *Node) installTypes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.installFiles(ctx, files); err != nil {
+	if _, err := n.Client().ApplyFiles(ctx, files...); err != nil {
 		return err
 	}
 	return n.api.Client().Apply(ctx, kube.Object("v1", "Namespace", "", operatorNamespace, nil))
-}
-
-// installFiles applies the objects of files.
-func (n *Node) installFiles(ctx context.Context, files []string) error {
-	for _, file := range files {
-		objects, err := kube.ReadManifests(file)
-		if err != nil {
-			return err
-		}
-		if err := n.api.Client().Apply(ctx, objects...); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // installPluginCertificates does what cert-manager would do for the plugin. Each

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/await"
 )
 
 // cgroup is the parent of all pods' cgroups, below each controller.
@@ -90,20 +92,16 @@ func compareTraces(before, after []string) error {
 // environment or arguments, and waits until they are gone. Those of a node are
 // ending by themselves then.
 func endProcesses(ctx context.Context, dir string) error {
-	for {
+	return await.Until(ctx, 100*time.Millisecond, func(context.Context) error {
 		left := processesOf(dir)
-		if len(left) == 0 {
-			return nil
-		}
 		for _, pid := range left {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		select {
-		case <-ctx.Done():
+		if len(left) > 0 {
 			return fmt.Errorf("processes of the site do not end: %v", left)
-		case <-time.After(100 * time.Millisecond):
 		}
-	}
+		return nil
+	})
 }
 
 func processesOf(dir string) []int {
@@ -189,16 +187,9 @@ func setCgroup(folder, file, value string) error {
 // removeCgroups removes the pods' cgroups, which are empty or will soon be.
 func removeCgroups(ctx context.Context) error {
 	for _, folder := range cgroupFolders() {
-		for {
-			err := removeCgroup(folder)
-			if err == nil {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("remove the cgroup %s: %w", folder, err)
-			case <-time.After(100 * time.Millisecond):
-			}
+		err := await.Until(ctx, 100*time.Millisecond, func(context.Context) error { return removeCgroup(folder) })
+		if err != nil {
+			return fmt.Errorf("remove the cgroup %s: %w", folder, err)
 		}
 	}
 	return nil

@@ -74,10 +74,11 @@ type Options struct {
 // New starts an S3 server on a free port and makes its bucket. What it keeps is in
 // dir.
 func New(ctx context.Context, dir, bucket string, options Options) (*Store, error) {
-	address, err := freeAddress(ctx, cmp.Or(options.Host, "127.0.0.1"))
+	free, err := process.FreeAddress(ctx, cmp.Or(options.Host, "127.0.0.1"))
 	if err != nil {
 		return nil, err
 	}
+	address := free.String()
 	options.Data = cmp.Or(options.Data, filepath.Join(dir, "data"))
 	s := &Store{
 		Endpoint: "http://" + address, Bucket: bucket,
@@ -184,16 +185,6 @@ func (s *Store) certificates() string { return filepath.Join(s.dir, "certificate
 // MinIO looks for files of these names.
 const certificateFile, keyFile = "public.crt", "private.key"
 
-// freeAddress is a port of a host that nobody listens on.
-func freeAddress(ctx context.Context, host string) (string, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String(), nil
-}
-
 func randomHex(size int) string {
 	content := make([]byte, size)
 	_, _ = rand.Read(content)
@@ -214,19 +205,7 @@ func (s *Store) Start(ctx context.Context) error {
 }
 
 func (s *Store) answers(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+s.server.health(), nil)
-	if err != nil {
-		return err
-	}
-	response, err := (&http.Client{Transport: s.transport}).Do(request)
-	if err != nil {
-		return err
-	}
-	_ = response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("answers %s", response.Status)
-	}
-	return nil
+	return process.Call(ctx, &http.Client{Transport: s.transport}, http.MethodGet, s.Endpoint+s.server.health())
 }
 
 // Stop kills the server, as a power failure would.
