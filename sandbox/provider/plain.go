@@ -38,7 +38,7 @@ func (p *plain) properties(properties resource.PropertyMap, at *field.Path, hidd
 	object, shown = map[string]any{}, map[string]any{}
 	for key, value := range properties {
 		if !resource.IsInternalPropertyKey(key) {
-			object[string(key)], shown[string(key)] = p.value(value, child(at, string(key)), hidden)
+			object[string(key)], shown[string(key)] = p.value(value, at.Child(string(key)), hidden)
 		}
 	}
 	return object, shown
@@ -96,11 +96,4 @@ func under(path string, parents []string) bool {
 		}
 	}
 	return false
-}
-
-func child(at *field.Path, name string) *field.Path {
-	if at == nil {
-		return field.NewPath(name)
-	}
-	return at.Child(name)
 }

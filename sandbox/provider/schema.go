@@ -49,7 +49,7 @@ func (s schema) check(properties resource.PropertyMap, want objectSchema, at *fi
 	var problems field.ErrorList
 	for _, name := range want.Required {
 		if value, given := properties[resource.PropertyKey(name)]; !given || value.IsNull() {
-			problems = append(problems, field.Required(child(at, name), ""))
+			problems = append(problems, field.Required(at.Child(name), ""))
 		}
 	}
 	for key, value := range properties {
@@ -58,10 +58,10 @@ func (s schema) check(properties resource.PropertyMap, want objectSchema, at *fi
 		}
 		property, known := want.Properties[string(key)]
 		if !known {
-			problems = append(problems, field.Forbidden(child(at, string(key)), "the schema has no such property"))
+			problems = append(problems, field.Forbidden(at.Child(string(key)), "the schema has no such property"))
 			continue
 		}
-		problems = append(problems, s.checkValue(value, property, child(at, string(key)))...)
+		problems = append(problems, s.checkValue(value, property, at.Child(string(key)))...)
 	}
 	return problems
 }
