@@ -272,8 +272,13 @@ func (a MinIOArgs) validate(at *field.Path) field.ErrorList {
 	} else {
 		problems = append(problems, checkEndpoint(at.Child("endpoint"), a.Endpoint)...)
 	}
-	if a.FormerEndpoint != "" {
-		problems = append(problems, checkEndpoint(at.Child("formerEndpoint"), a.FormerEndpoint)...)
+	switch former := at.Child("formerEndpoint"); {
+	case a.FormerEndpoint == "":
+	case sameServer(a.FormerEndpoint, a.Endpoint):
+		problems = append(problems, field.Invalid(former, a.FormerEndpoint,
+			"is where endpoint is, too: give the one that the bucket was copied from, or leave it out"))
+	default:
+		problems = append(problems, checkEndpoint(former, a.FormerEndpoint)...)
 	}
 	if a.Region != "" && !minioRegion.MatchString(a.Region) {
 		problems = append(problems, field.Invalid(at.Child("region"), a.Region,

@@ -344,6 +344,14 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{"minio.endpoint": "https://nas.example.org:9000/backups"},
 			[]string{"minio.endpoint", `"https://nas.example.org:9000"`, "nothing but scheme, host and port"},
 		},
+		"a former endpoint with a path": {
+			map[string]any{"minio.formerEndpoint": "https://old.example.org:9000/backups"},
+			[]string{"minio.formerEndpoint", `"https://old.example.org:9000"`, "nothing but scheme, host and port"},
+		},
+		"a former endpoint that is the endpoint": {
+			map[string]any{"minio.formerEndpoint": "https://NAS.example.org:9000"},
+			[]string{"minio.formerEndpoint", `"https://NAS.example.org:9000"`, "is where endpoint is, too"},
+		},
 		"no endpoint": {
 			map[string]any{"minio.endpoint": nil},
 			[]string{"minio.endpoint", "Required"},
