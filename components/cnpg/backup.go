@@ -3,10 +3,8 @@ package cnpg
 import (
 	"fmt"
 	"strconv"
-	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
-	"github.com/robfig/cron"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -123,27 +121,6 @@ func (b Backup) warnRetention() []string {
 	return warnings
 }
 
-// longestGap is the most days from one day with a base backup to the next, in
-// eight years, which have leap days.
-func longestGap(schedule string) int {
-	parsed, err := cron.Parse(schedule)
-	if err != nil {
-		return 0
-	}
-	const day = 24 * time.Hour
-	begin := time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)
-	last, longest := time.Time{}, 0
-	for next := parsed.Next(begin); !next.IsZero() && next.Before(begin.AddDate(8, 0, 0)); {
-		today := next.Truncate(day)
-		if !last.IsZero() {
-			longest = max(longest, int(today.Sub(last)/day))
-		}
-		last = today
-		next = parsed.Next(today.Add(day - time.Second)) // the first one of a later day
-	}
-	return longest
-}
-
 // scheduledBackupSpec takes base backups through the plugin. The method has to
 // be said: it defaults to the operator's own barman, which is not set up.
 func (p *plan) scheduledBackupSpec() cnpgv1.ScheduledBackupSpec {
@@ -158,4 +135,25 @@ func (p *plan) scheduledBackupSpec() cnpgv1.ScheduledBackupSpec {
 		Method:               cnpgv1.BackupMethodPlugin,
 		PluginConfiguration:  &cnpgv1.BackupPluginConfiguration{Name: barmanPlugin},
 	}
+}
+
+// retentionDays is a retention policy in days; barman's months have 31.
+func retentionDays(policy string) string {
+	if policy == "" {
+		return ""
+	}
+	var number, days int
+	var unit rune
+	if _, err := fmt.Sscanf(policy, "%d%c", &number, &unit); err != nil {
+		return ""
+	}
+	switch unit {
+	case 'w':
+		days = 7
+	case 'm':
+		days = 31
+	default:
+		days = 1
+	}
+	return strconv.Itoa(number * days)
 }

@@ -8,7 +8,6 @@ import (
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	barmanapi "github.com/cloudnative-pg/barman-cloud/pkg/api"
-	"github.com/robfig/cron"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
@@ -112,29 +111,6 @@ func (p *plan) downloads(backup, wal float64, retention int) float64 {
 		year += float64(mostRuns(withSeconds(drill.B2Schedule), days)) * (backup + since*wal)
 	}
 	return year / months
-}
-
-// mostRuns is how often at the most a valid schedule comes round in a number of
-// days.
-func mostRuns(schedule string, days int) int {
-	parsed, err := cron.Parse(schedule)
-	if err != nil || days == 0 {
-		return 0
-	}
-	const enough = 100_000
-	window := time.Duration(days) * 24 * time.Hour
-	first := time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)
-	end := first.Add(window).AddDate(1, 1, 0) // more than a year has every month
-	var runs []time.Time
-	most, begin := 0, 0
-	for next := parsed.Next(first.Add(-time.Second)); !next.IsZero() && next.Before(end) && len(runs) < enough; next = parsed.Next(next) {
-		runs = append(runs, next)
-		for next.Sub(runs[begin]) >= window {
-			begin++
-		}
-		most = max(most, len(runs)-begin)
-	}
-	return most
 }
 
 // left is what a codec leaves of a database in a base backup. Those of zstd, gzip,

@@ -129,11 +129,3 @@ func TestAFullVolume(t *testing.T) {
 		})
 	}
 }
-
-// TestManyRuns has the least that a schedule can say.
-func TestManyRuns(t *testing.T) {
-	t.Parallel()
-	assert.Equal(t, 24*7, mostRuns("0 0 * * * *", 7))
-	assert.Equal(t, 100_000, mostRuns("* * * * * *", 30))
-	assert.Zero(t, mostRuns("0 0 2 * * 0", 0))
-}

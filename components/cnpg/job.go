@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"strings"
 
-	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -62,13 +61,6 @@ func jobContainer(name, image string, resources corev1.ResourceRequirements) cor
 // arrives as it is. Kubernetes replaces $(NAME) there, and $$ by $:
 // https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
 func literally(text string) string { return strings.ReplaceAll(text, "$", "$$") }
-
-func envFromSecret(name string, key *machineryapi.SecretKeySelector) corev1.EnvVar {
-	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-		LocalObjectReference: corev1.LocalObjectReference{Name: key.Name},
-		Key:                  key.Key,
-	}}}
-}
 
 // resourcesOr are those that are given, or by default some to ask for and a most of
 // memory.

@@ -233,3 +233,8 @@ func (a B2Args) checkKept(inUse string) error {
 		"set b2.keys to [%[1]s, %[2]s] and deploy; remove %[1]q when every namespace has the new key",
 		inUse, strings.Join(a.Keys, ", "))
 }
+
+// secretString marks an output as a Pulumi secret.
+func secretString(value pulumi.StringOutput) pulumi.StringOutput {
+	return pulumi.ToSecret(value).(pulumi.StringOutput) // ToSecret keeps the type
+}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
-	"github.com/robfig/cron"
 )
 
 // mirrorBounds are how old things in the archive may be before the mirror's job
@@ -49,37 +48,6 @@ func boundsOf(spec cnpgv1.ClusterSpec, backup Backup, mirror Mirror) mirrorBound
 func duration(text string) time.Duration {
 	d, _ := time.ParseDuration(text)
 	return d
-}
-
-// longestPause is the longest time between two runs of a valid schedule.
-func longestPause(schedule string) time.Duration {
-	parsed, err := cron.Parse(schedule)
-	if err != nil {
-		return 0
-	}
-	// Every minute of two weeks, or a schedule of years.
-	const most = 20_000
-	longest := time.Duration(0)
-	first := time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)
-	last := parsed.Next(first)
-	for range most {
-		next := parsed.Next(last)
-		if next.IsZero() || next.After(first.AddDate(12, 0, 0)) {
-			break
-		}
-		longest = max(longest, next.Sub(last))
-		last = next
-	}
-	return longest
-}
-
-// withSeconds is a job's schedule as that of a ScheduledBackup is written: five
-// fields lack the seconds, and words like @daily are the same in both.
-func withSeconds(schedule string) string {
-	if strings.HasPrefix(schedule, "@") {
-		return schedule
-	}
-	return "0 " + schedule
 }
 
 // archiveTimeout is PostgreSQL's setting; the operator's default is 5min.

@@ -9,24 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLongestPause(t *testing.T) {
-	t.Parallel()
-	const day = 24 * time.Hour
-	for schedule, want := range map[string]time.Duration{
-		"0 0 2 * * 0":       7 * day,
-		"0 0 2 * * *":       day,
-		"0 0 2 1 * *":       31 * day,
-		"0 0 2 * * 1-5":     3 * day,
-		"0 0 8,9,10 * * *":  22 * time.Hour,
-		"0 * * * * 1-5":     2*day + time.Minute,
-		"0 0 0 29 2 *":      4*365*day + day,
-		"@every 36h":        36 * time.Hour,
-		"0 0 2 * * 0 extra": 0,
-	} {
-		assert.Equal(t, want, longestPause(schedule), schedule)
-	}
-}
-
 // Kubernetes takes descriptors as well as five fields:
 // https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#schedule-syntax
 func TestSchedulesOfJobsInWords(t *testing.T) {

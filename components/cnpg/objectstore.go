@@ -205,10 +205,3 @@ func checksumEnv() []corev1.EnvVar {
 		{Name: "AWS_RESPONSE_CHECKSUM_VALIDATION", Value: "when_required"},
 	}
 }
-
-func secretKey(secret, key string) *machineryapi.SecretKeySelector {
-	return &machineryapi.SecretKeySelector{
-		LocalObjectReference: machineryapi.LocalObjectReference{Name: secret},
-		Key:                  key,
-	}
-}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	machineryapi "github.com/cloudnative-pg/machinery/pkg/api"
-	"github.com/robfig/cron"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -90,53 +89,6 @@ func checkOneOf[T ~string](at *field.Path, value T, words ...T) field.ErrorList 
 		return nil
 	}
 	return field.ErrorList{field.NotSupported(at, value, words)}
-}
-
-// checkSchedule wants six cron fields that name a moment to come.
-//
-// The operator accepts five fields and reads the first as seconds: "0 3 * * *",
-// meant to be daily at 03:00, then runs every hour.
-func checkSchedule(at *field.Path, schedule string) field.ErrorList {
-	fields := strings.Fields(schedule)
-	switch {
-	case len(fields) == 0:
-		return field.ErrorList{field.Required(at,
-			`six cron fields, seconds first, for instance "0 0 2 * * 0" for Sundays at 02:00 UTC`)}
-	case len(fields) == 5:
-		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
-			"has five cron fields, which the operator would read with seconds first; did you mean %q?", "0 "+schedule))}
-	case len(fields) != 6:
-		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
-			"has %d fields; expected six cron fields, seconds first: "+
-				"second minute hour day-of-month month day-of-week", len(fields)))}
-	}
-	parsed, err := cron.Parse(schedule)
-	if err != nil {
-		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf("is not a cron schedule: %v", err))}
-	}
-	if parsed.Next(time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return field.ErrorList{field.Invalid(at, schedule, "never happens: there is no such date")}
-	}
-	return nil
-}
-
-// checkJobSchedule wants five cron fields that name a moment to come. A
-// ScheduledBackup has six, which a CronJob refuses.
-func checkJobSchedule(at *field.Path, schedule string) field.ErrorList {
-	fields := strings.Fields(schedule)
-	if len(fields) == 6 {
-		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
-			"has six cron fields; a job has no seconds: did you mean %q?", strings.Join(fields[1:], " ")))}
-	}
-	parsed, err := cron.ParseStandard(schedule)
-	if err != nil {
-		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
-			`expected five cron fields, for instance "15 * * * *" for every hour: %v`, err))}
-	}
-	if parsed.Next(time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return field.ErrorList{field.Invalid(at, schedule, "never happens: there is no such date")}
-	}
-	return nil
 }
 
 var exactImage = regexp.MustCompile(
@@ -308,4 +260,32 @@ func checkServerName(at *field.Path, server string) field.ErrorList {
 	}
 	return field.ErrorList{field.Invalid(at, server,
 		`expected the name of one folder, of letters, digits, dots, hyphens and underscores`)}
+}
+
+func checkHistory(at *field.Path, limit *int32) field.ErrorList {
+	if limit == nil || *limit >= 0 {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, *limit, "expected 0 or more")}
+}
+
+// checkMinutes wants a duration that a job can be held to.
+func checkMinutes(at *field.Path, given string) field.ErrorList {
+	if given == "" {
+		return nil
+	}
+	if parsed, err := time.ParseDuration(given); err != nil || parsed < time.Minute {
+		return field.ErrorList{field.Invalid(at, given, `expected a duration of a minute or more, for instance "24h"`)}
+	}
+	return nil
+}
+
+var bandwidth = regexp.MustCompile(`^[1-9][0-9]{0,5}(\.[0-9]{1,3})?[KMG]$`)
+
+// checkBandwidth wants what rclone takes for a limit, or none.
+func checkBandwidth(at *field.Path, limit string) field.ErrorList {
+	if limit == "" || bandwidth.MatchString(limit) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, limit, `expected bytes a second with K, M or G, for instance "4M"`)}
 }
