@@ -197,9 +197,9 @@ func TestBarmanIsToldTheRegionByASecret(t *testing.T) {
 	ofUser := told("garage", "AWS_REGION")
 	ofUser.MinIO.Secret, ofUser.MinIO.User = "", "homelab-<namespace>"
 	for want, storage := range map[string]StorageArgs{
-		`minio.regionKey: Invalid value: "AWS_REGION": give region, too`: told("", "AWS_REGION"),
-		`minio.regionKey: Invalid value: "AWS REGION": a valid config`:   told("garage", "AWS REGION"),
-		`minio.regionKey: Forbidden: user is for MinIO`:                  ofUser,
+		`minio.regionKey: Invalid value: "AWS_REGION": give region, too`:         told("", "AWS_REGION"),
+		`minio.regionKey: Invalid value: "AWS REGION": expected letters, digits`: told("garage", "AWS REGION"),
+		`minio.regionKey: Forbidden: user is for MinIO`:                          ofUser,
 	} {
 		problems := storage.Validate(nil)
 		require.Len(t, problems, 1, want)

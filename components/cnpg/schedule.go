@@ -29,7 +29,7 @@ func checkSchedule(at *field.Path, schedule string) field.ErrorList {
 	}
 	parsed, err := cron.Parse(schedule)
 	if err != nil {
-		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf("is not a cron schedule: %v", err))}
+		return field.ErrorList{field.Invalid(at, schedule, "is not a cron schedule: "+wrongFields(fields))}
 	}
 	return checkHappens(at, schedule, parsed)
 }
@@ -43,11 +43,15 @@ func checkJobSchedule(at *field.Path, schedule string) field.ErrorList {
 			"has six cron fields; a job has no seconds: did you mean %q?", strings.Join(fields[1:], " ")))}
 	}
 	parsed, err := cron.ParseStandard(schedule)
-	if err != nil {
-		return field.ErrorList{field.Invalid(at, schedule, fmt.Sprintf(
-			`expected five cron fields, for instance "15 * * * *" for every hour: %v`, err))}
+	switch {
+	case err == nil:
+		return checkHappens(at, schedule, parsed)
+	case len(fields) == 5:
+		return field.ErrorList{field.Invalid(at, schedule,
+			"is not a cron schedule: "+wrongFields(append([]string{"0"}, fields...)))}
 	}
-	return checkHappens(at, schedule, parsed)
+	return field.ErrorList{field.Invalid(at, schedule,
+		`expected five cron fields, for instance "15 * * * *" for every hour, or a word like "@hourly"`)}
 }
 
 // checkHappens wants a schedule to name a moment to come.
@@ -56,6 +60,22 @@ func checkHappens(at *field.Path, text string, schedule cron.Schedule) field.Err
 		return field.ErrorList{field.Invalid(at, text, "never happens: there is no such date")}
 	}
 	return nil
+}
+
+// wrongFields names those of six cron fields that cannot be read.
+func wrongFields(fields []string) string {
+	var wrong []string
+	for i, expected := range []string{
+		"0 to 59 as the second", "0 to 59 as the minute", "0 to 23 as the hour", "1 to 31 as the day of the month",
+		"1 to 12 or jan to dec as the month", "0 to 6 or sun to sat as the day of the week",
+	} {
+		alone := strings.Fields("* * * * * *")
+		alone[i] = fields[i]
+		if _, err := cron.Parse(strings.Join(alone, " ")); err != nil {
+			wrong = append(wrong, fmt.Sprintf("expected %s, not %q", expected, fields[i]))
+		}
+	}
+	return strings.Join(wrong, "; ")
 }
 
 // leapYear is the beginning of one. Schedules are looked at from there on, so that

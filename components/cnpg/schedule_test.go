@@ -32,3 +32,21 @@ func TestManyRuns(t *testing.T) {
 	assert.Equal(t, 100_000, mostRuns("* * * * * *", 30))
 	assert.Zero(t, mostRuns("0 0 2 * * 0", 0))
 }
+
+func TestWrongFieldsOfASchedule(t *testing.T) {
+	t.Parallel()
+	for schedule, want := range map[string]string{
+		"0 0 25 * * *":  `expected 0 to 23 as the hour, not "25"`,
+		"60 x 2 * * 7":  `expected 0 to 59 as the second, not "60"; expected 0 to 59 as the minute, not "x"; expected 0 to 6 or sun to sat as the day of the week, not "7"`,
+		"0 0 2 0 may *": `expected 1 to 31 as the day of the month, not "0"`,
+	} {
+		assert.ErrorContains(t, checkSchedule(nil, schedule).ToAggregate(), "is not a cron schedule: "+want)
+	}
+	for schedule, want := range map[string]string{
+		"15 * * 13 *":      `is not a cron schedule: expected 1 to 12 or jan to dec as the month, not "13"`,
+		"@daily at 2 or 3": `expected 0 to 59 as the minute, not "@daily"`,
+		"@often":           `expected five cron fields`,
+	} {
+		assert.ErrorContains(t, checkJobSchedule(nil, schedule).ToAggregate(), want)
+	}
+}

@@ -305,11 +305,11 @@ func (a MinIOArgs) validateRegionKey(at *field.Path) field.ErrorList {
 	case a.User != "":
 		return field.ErrorList{field.Forbidden(at, "user is for MinIO, which tells barman its region: leave regionKey out")}
 	}
-	var problems field.ErrorList
-	for _, problem := range validation.IsConfigMapKey(a.RegionKey) {
-		problems = append(problems, field.Invalid(at, a.RegionKey, problem))
+	if len(validation.IsConfigMapKey(a.RegionKey)) > 0 {
+		return field.ErrorList{field.Invalid(at, a.RegionKey,
+			`expected letters, digits, dots, hyphens and underscores, for instance "AWS_REGION"`)}
 	}
-	return problems
+	return nil
 }
 
 // minioUserName is what the MinIO plugin accepts as the name of a user, and of a
