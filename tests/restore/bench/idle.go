@@ -1,34 +1,31 @@
 package main
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 )
 
-// idleVariable is how many WAL segments the idle database has written since its
-// base backup; in a day it writes 288, in a week 2,016.
+// idleVariable is how many WAL segments an idle database has written since each of
+// its base backups: in a day it writes 288, in a week 2,016.
 const idleVariable = "CNPG_BACKUP_IDLE_SEGMENTS"
 
 // idleFigures prints how long a database that writes hardly anything takes to be
-// restored, from a base backup that is many WAL segments old.
+// restored, from base backups that are many WAL segments old.
 func (w *world) idleFigures(ctx context.Context) error {
-	count := 48
-	if given := os.Getenv(idleVariable); given != "" {
-		var err error
-		if count, err = strconv.Atoi(given); err != nil {
-			return fmt.Errorf("%s=%s: expected a number of segments", idleVariable, given)
-		}
+	ages, err := idleAges()
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Hour)
 	defer cancel()
@@ -40,120 +37,190 @@ func (w *world) idleFigures(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	backup, err := w.beIdle(ctx, archive, count)
-	if err != nil {
-		return err
-	}
-	if run, err := lab.RunJob(ctx, rendered.Mirror, w.secrets()); err != nil || run.Failed != "" {
-		return fmt.Errorf("mirror: %s %w", run.Output, err)
-	}
 	mirror, err := rendered.Source("bench-minio-backup")
 	if err != nil {
 		return err
 	}
+	progress("writing segments of an idle database")
+	backups, err := w.beIdle(ctx, archive, ages)
+	if err != nil {
+		return err
+	}
+	progress("mirroring them")
+	if run, err := lab.RunJob(ctx, rendered.Mirror, w.secrets()); err != nil || run.Failed != "" {
+		return fmt.Errorf("mirror: %s %w", run.Output, err)
+	}
 
-	fmt.Printf("\nA restore with %d WAL segments of an idle database\n", count)
-	fmt.Println("| from | maxParallel | seconds (CPU) | a segment |")
-	fmt.Println("|---|---|---|---|")
+	fmt.Println("\nAn idle database until it answers, by WAL segments since its base backup")
+	fmt.Println("| segments | from | maxParallel | seconds (CPU) | a segment |")
+	fmt.Println("|---|---|---|---|---|")
 	var without cost
-	for i, row := range w.idleRows(archive, mirror, count) {
-		var target *cnpgv1.RecoveryTarget
-		want := int64(count)
-		if i == 0 {
-			target, want = &cnpgv1.RecoveryTarget{BackupID: backup, TargetImmediate: new(true)}, 0
-		}
-		dir := filepath.Join(w.dir, "idle-"+strconv.Itoa(i))
-		folder := row.folder.Fetching(row.parallel)
-		if row.ahead > 0 {
-			folder = row.folder.Fetching(row.parallel, "--no-partial", "--parallel", strconv.Itoa(row.ahead),
-				"--spool-dir", filepath.Join(dir, "spool"))
-		}
-		cost, err := measure(func() error {
-			restored, err := lab.Restore(ctx, dir, w.secrets(), folder, nil, target)
-			if err != nil {
-				return err
-			}
-			defer restored.Stop()
-			contents, err := restored.Contents(ctx)
-			if err == nil && contents.Rows != want {
-				err = fmt.Errorf("%d rows came back of %d", contents.Rows, want)
-			}
-			return err
-		})
-		_ = os.RemoveAll(dir)
+	for i, row := range w.idleRows(archive, mirror, ages) {
+		progress(fmt.Sprintf("restoring %d segments from the %s", row.segments, row.from))
+		cost, err := w.restoreIdle(ctx, row, backups, strconv.Itoa(i))
 		if err != nil {
-			return fmt.Errorf("restore from %s with %d: %w", row.from, row.parallel, err)
+			return fmt.Errorf("restore %d segments from the %s with %s: %w", row.segments, row.from, row.parallel(), err)
 		}
-		parallel := strconv.Itoa(row.parallel)
-		if row.ahead > 0 {
-			parallel += fmt.Sprintf(", barman's --parallel %d", row.ahead)
-		}
-		if i == 0 {
+		each := ""
+		if row.segments == 0 {
 			without = cost
-			fmt.Printf("| %s, without WAL | %s | %s | |\n", row.from, parallel, cost)
-			continue
+		} else {
+			each = fmt.Sprintf("%.2f (%.2f)", (cost.wall-without.wall).Seconds()/float64(row.segments),
+				(cost.cpu-without.cpu).Seconds()/float64(row.segments))
 		}
-		fmt.Printf("| %s | %s | %s | %.2f (%.2f) |\n", row.from, parallel, cost,
-			(cost.wall-without.wall).Seconds()/float64(count), (cost.cpu-without.cpu).Seconds()/float64(count))
+		fmt.Printf("| %d | %s | %s | %s | %s |\n", row.segments, row.from, row.parallel(), cost, each)
 	}
 	return nil
 }
 
+// idleAges are the ages of the base backups in segments, youngest first.
+func idleAges() ([]int, error) {
+	given := os.Getenv(idleVariable)
+	if given == "" {
+		return []int{24}, nil
+	}
+	var ages []int
+	for word := range strings.SplitSeq(given, ",") {
+		age, err := strconv.Atoi(word)
+		if err != nil || age < 1 {
+			return nil, fmt.Errorf("%s=%s: expected numbers of segments, such as 288,2016", idleVariable, given)
+		}
+		ages = append(ages, age)
+	}
+	slices.Sort(ages)
+	return ages, nil
+}
+
+// idleRow is a restore of a base backup and the segments since, from one copy. The
+// sidecar fetches maxParallel of them at a time. With ahead, barman does that itself.
 type idleRow struct {
-	from     string
-	folder   lab.Folder
-	parallel int
-	ahead    int
+	segments    int
+	from        string
+	folder      lab.Folder
+	maxParallel int
+	ahead       int
 }
 
-// idleRows are all that there is to compare, or for many segments one of each copy.
-// The first is for what a restore without WAL costs.
-func (w *world) idleRows(archive, mirror lab.Folder, count int) []idleRow {
-	rows := []idleRow{
-		{"archive", archive, 4, 0}, {"archive", archive, 4, 0}, {"mirror", mirror, 4, 0}, {"archive", archive, 1, 32},
+func (r idleRow) parallel() string {
+	if r.ahead == 0 {
+		return strconv.Itoa(r.maxParallel)
 	}
-	if count > 288 {
-		return rows
-	}
-	far := archive.Behind(w.farB2.Endpoint)
-	return append(rows, idleRow{"archive", archive, 1, 0}, idleRow{"archive", archive, 2, 0}, idleRow{"archive", archive, 8, 0},
-		idleRow{"archive, " + roundTrip.String(), far, 4, 0}, idleRow{"archive, " + roundTrip.String(), far, 8, 0})
+	return fmt.Sprintf("%d, barman's --parallel %d", r.maxParallel, r.ahead)
 }
 
-// beIdle is the life of a database that ends many WAL segments with a row in each.
-// It returns the base backup's ID.
-func (w *world) beIdle(ctx context.Context, archive lab.Folder, count int) (string, error) {
+// idleRows are all that there is to compare for the youngest base backup, and one
+// restore from each copy for others. The first is for what a restore costs without WAL.
+func (w *world) idleRows(archive, mirror lab.Folder, ages []int) []idleRow {
+	rows := []idleRow{{0, "archive", archive, 4, 0}}
+	for i, age := range ages {
+		rows = append(rows, idleRow{age, "archive", archive, 4, 0}, idleRow{age, "mirror", mirror, 4, 0})
+		if i > 0 {
+			continue
+		}
+		for _, parallel := range []int{1, 2, 8} {
+			rows = append(rows, idleRow{age, "archive", archive, parallel, 0}, idleRow{age, "mirror", mirror, parallel, 0})
+		}
+		far, name := archive.Behind(w.farB2.Endpoint), "archive, "+roundTrip.String()
+		rows = append(rows, idleRow{age, name, far, 4, 0}, idleRow{age, name, far, 8, 0}, idleRow{age, "archive", archive, 1, 32})
+	}
+	return rows
+}
+
+// restoreIdle restores the base backup of a row's age and sees that each segment's row
+// has come back.
+func (w *world) restoreIdle(ctx context.Context, row idleRow, backups map[int]idleBackup, name string) (cost, error) {
+	dir := filepath.Join(w.dir, "idle-"+name)
+	defer func() { _ = os.RemoveAll(dir) }()
+	folder := row.folder.Fetching(row.maxParallel)
+	if row.ahead > 0 {
+		folder = row.folder.Fetching(row.maxParallel, "--no-partial", "--parallel", strconv.Itoa(row.ahead),
+			"--spool-dir", filepath.Join(dir, "spool"))
+	}
+	backup, target := backups[row.segments], &cnpgv1.RecoveryTarget{}
+	if row.segments == 0 {
+		for _, youngest := range backups {
+			backup = youngest
+			break
+		}
+		target.TargetImmediate = new(true)
+	}
+	target.BackupID = backup.id
+	return measure(func() error {
+		restored, err := lab.Restore(ctx, dir, w.secrets(), folder, nil, target)
+		if err != nil {
+			return err
+		}
+		defer restored.Stop()
+		contents, err := restored.Contents(ctx)
+		if want := backup.rows + int64(row.segments); err == nil && contents.Rows != want {
+			err = fmt.Errorf("%d rows came back of %d", contents.Rows, want)
+		}
+		return err
+	})
+}
+
+// idleBackup is a base backup, and how many rows the database had then.
+type idleBackup struct {
+	id   string
+	rows int64
+}
+
+// beIdle is the life of a database that ends one WAL segment after the other with a
+// row in each. It returns a base backup of each age in segments.
+//
+// The segments are compressed as barman does it and written into the archive, but not
+// by barman: that would take 20 minutes of the CPU for a week's.
+func (w *world) beIdle(ctx context.Context, archive lab.Folder, ages []int) (map[int]idleBackup, error) {
 	life, err := lab.Begin(ctx, filepath.Join(w.dir, "idle"), w.secrets(), archive)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer life.Stop()
 	if err := life.CreateTable(ctx); err != nil {
-		return "", err
+		return nil, err
 	}
-	backup, err := life.Backup(ctx)
+	packer, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	path := strings.TrimPrefix(archive.Store.Spec.Configuration.DestinationPath, "s3://"+w.b2.Bucket+"/")
-	life.ArchiveBy(func(ctx context.Context, name string, content []byte) error {
-		var compressed bytes.Buffer
-		packer := gzip.NewWriter(&compressed)
-		if _, err := packer.Write(content); err != nil {
-			return err
+	defer func() { _ = packer.Close() }()
+	path := strings.TrimPrefix(archive.Store.Spec.Configuration.DestinationPath, "s3://"+w.b2.Bucket+"/") + "/" + archive.ServerName
+	quickly := func(ctx context.Context, name string, content []byte) error {
+		return w.b2.Write(ctx, path+"/wals/"+name[:16]+"/"+name+".zst", packer.EncodeAll(content, nil))
+	}
+	backups, start := map[int]idleBackup{}, time.Now()
+	for left := slices.Max(ages); left > 0; left-- {
+		if slices.Contains(ages, left) {
+			// What belongs to a base backup is archived by barman.
+			if err := life.AwaitArchived(ctx); err != nil {
+				return nil, err
+			}
+			life.ArchiveBy(nil)
+			backup, err := life.Backup(ctx)
+			if err != nil {
+				return nil, err
+			}
+			backups[left] = idleBackup{backup.ID, int64(slices.Max(ages) - left)}
+			if err := life.AwaitArchived(ctx); err != nil {
+				return nil, err
+			}
+			life.ArchiveBy(quickly)
 		}
-		if err := packer.Close(); err != nil {
-			return err
-		}
-		return w.b2.Write(ctx, path+"/"+archive.ServerName+"/wals/"+name[:16]+"/"+name+".gz", compressed.Bytes())
-	})
-	for range count {
 		if err := life.Insert(ctx, 1); err != nil {
-			return "", err
+			return nil, err
 		}
 		if err := life.SwitchWAL(ctx); err != nil {
-			return "", err
+			return nil, err
+		}
+		if left%250 == 0 {
+			progress(fmt.Sprintf("%d segments to be written, %s so far", left, time.Since(start).Round(time.Second)))
+		}
+		// The disk need not hold a week's.
+		if left%20 == 0 {
+			if err := life.AwaitArchived(ctx); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return backup.ID, life.AwaitArchived(ctx)
+	return backups, life.AwaitArchived(ctx)
 }

@@ -1,11 +1,11 @@
 // Command bench measures what the backups cost: WAL archived and fetched a
-// second by parallelism and compression, base backups and their restores by
-// compression, and a run of the mirror, on loopback and over a line with a round
-// trip of 40 ms; the recovery of an idle database, by parallelism; and all of it
-// beside pgBackRest. Like the restore tests it installs what is missing and needs
-// root for that.
+// second by parallelism and compression, and a run of the mirror, on loopback and
+// over a line with a round trip of 40 ms; the recovery of an idle database, by
+// parallelism; and base backups, restores and WAL by compression, beside pgBackRest
+// and tar. Like the restore tests it installs what is missing and needs root for
+// that.
 //
-//	bench [wal|data|mirror|idle|beside ...]   these parts, or all of them
+//	bench [wal|mirror|idle|beside ...]   these parts, or all of them
 package main
 
 import (
@@ -33,7 +33,7 @@ const (
 	namespace = "bench"
 	cluster   = "bench-postgresql"
 	// segments is how much WAL is archived and fetched for each figure.
-	segments = 24
+	segments = 16
 	// roundTrip is that of the long line.
 	roundTrip = 40 * time.Millisecond
 )
@@ -59,8 +59,7 @@ func run(ctx context.Context) error {
 		name  string
 		print func(context.Context) error
 	}{
-		{"wal", w.walFigures}, {"data", w.dataFigures}, {"mirror", w.mirrorFigures},
-		{"idle", w.idleFigures}, {"beside", w.besideFigures},
+		{"wal", w.walFigures}, {"mirror", w.mirrorFigures}, {"idle", w.idleFigures}, {"beside", w.besideFigures},
 	} {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], part.name) {
 			continue
@@ -71,6 +70,9 @@ func run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// progress says on standard error what takes a while.
+func progress(what string) { fmt.Fprintln(os.Stderr, "... "+what) }
 
 // cost is what something took.
 type cost struct {

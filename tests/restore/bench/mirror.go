@@ -45,6 +45,7 @@ func (w *world) mirrorFigures(ctx context.Context) error {
 			return err
 		}
 		for _, count := range []int{0, 100, 1000} {
+			progress(fmt.Sprintf("mirroring %d new segments, %s", count, line.name))
 			if next, err = w.addWAL(ctx, next, count); err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 
 // walFigures prints WAL segments a second by parallelism and by compression.
 func (w *world) walFigures(ctx context.Context) error {
+	progress("writing WAL")
 	backlog, err := lab.NewBacklog(ctx, filepath.Join(w.dir, "backlog"), w.secrets(), segments)
 	if err != nil {
 		return err
@@ -25,12 +26,12 @@ func (w *world) walFigures(ctx context.Context) error {
 			return err
 		}
 		for _, parallel := range []int{1, 2, 4, 8} {
-			if err := w.walFigure(ctx, backlog, line.name, folder, parallel, barmanapi.CompressionTypeGzip); err != nil {
+			if err := w.walFigure(ctx, backlog, line.name, folder, parallel, barmanapi.CompressionTypeZstd); err != nil {
 				return err
 			}
 		}
 		for _, compression := range []barmanapi.CompressionType{
-			"", barmanapi.CompressionTypeLz4, barmanapi.CompressionTypeZstd,
+			"", barmanapi.CompressionTypeLz4, barmanapi.CompressionTypeGzip,
 		} {
 			if err := w.walFigure(ctx, backlog, line.name, folder, 4, compression); err != nil {
 				return err
@@ -43,6 +44,7 @@ func (w *world) walFigures(ctx context.Context) error {
 func (w *world) walFigure(ctx context.Context, backlog *lab.Backlog, line string, folder lab.Folder,
 	parallel int, compression barmanapi.CompressionType,
 ) error {
+	progress(fmt.Sprintf("%s, %d at a time, %s", line, parallel, nameOf(compression)))
 	folder = folder.WithWAL(parallel, compression)
 	folder.ServerName += "-" + line
 	archived, err := backlog.Archive(ctx, folder)
