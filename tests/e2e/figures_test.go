@@ -20,11 +20,15 @@ import (
 // figuresVariable asks for the figures of docs/figures.md.
 const figuresVariable = "E2E_FIGURES"
 
+// daySegments is how many WAL segments an idle database writes in a day.
+const daySegments = 288
+
 // TestFigures measures how long databases of several sizes take to come back
-// from each copy, and what memory the containers around them need.
+// from each copy, and one that was idle for a day since its base backup, and what
+// memory the containers around them need.
 func TestFigures(t *testing.T) {
 	if os.Getenv(figuresVariable) != "1" {
-		t.Skipf("set %s=1 to measure; it takes about 40 minutes and 40 GB of disk", figuresVariable)
+		t.Skipf("set %s=1 to measure; it takes about 45 minutes and 40 GB of disk", figuresVariable)
 	}
 	w := newWorld(t)
 	w.patience = time.Hour
@@ -32,6 +36,7 @@ func TestFigures(t *testing.T) {
 	for _, megabytes := range []int{100, 1_000, 5_000} {
 		t.Run(fmt.Sprintf("%d MB", megabytes), func(t *testing.T) { w.figures(t, megabytes) })
 	}
+	t.Run("a day's WAL", w.idleFigures)
 	peaks := memory.end()
 	for _, container := range slices.Sorted(maps.Keys(peaks)) {
 		t.Logf("FIGURE memory of container %s: at most %d MB", container, peaks[container]>>20)
@@ -65,10 +70,35 @@ func (w *world) figures(t *testing.T, megabytes int) {
 	begin = time.Now()
 	w.mirror(t, db)
 	took("mirrored", begin)
+	w.restoreFigures(t, db, held, took)
+}
+
+// idleFigures restores a database that wrote hardly anything for a day.
+func (w *world) idleFigures(t *testing.T) {
+	db := w.newDatabase("idle", "e2e-apps", 1)
+	w.add(db)
+	w.up(t)
+	w.ready(t, db.namespace(), db.cluster())
+	w.backedUp(t, db)
+	w.write(t, db, 1)
+	// The archiver keeps up with that.
+	w.query(t, db, fmt.Sprintf(`do $$ begin for i in 1..%d loop
+		insert into facts (said) values ('idle'); commit; perform pg_switch_wal(); commit; perform pg_sleep(0.5);
+		end loop; end $$`, daySegments))
+	held := w.contents(t, db)
+	w.archived(t, db)
+	w.mirror(t, db)
+	w.restoreFigures(t, db, held, func(what string, since time.Time) {
+		t.Logf("FIGURE %d segments: %s: %.0f s", daySegments, what, time.Since(since).Seconds())
+	})
+}
+
+// restoreFigures restores a database from each copy and takes it out of the stack.
+func (w *world) restoreFigures(t *testing.T, db entry, held contents, took func(what string, since time.Time)) {
 	for _, from := range []string{"b2", "minio"} {
 		restored := w.copyOf(db, db.name()+"-from-"+from, from)
 		restored["suspend"], restored["immediate"] = true, false
-		begin = time.Now()
+		begin := time.Now()
 		w.add(restored)
 		w.up(t)
 		w.ready(t, restored.namespace(), restored.cluster())
@@ -77,7 +107,7 @@ func (w *world) figures(t *testing.T, megabytes int) {
 		w.remove(restored.name())
 		w.up(t)
 	}
-	// The next size's deployment deletes it: a stack has one database at least.
+	// The next deployment deletes it: a stack has one database at least.
 	w.remove(db.name())
 }
 
