@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
@@ -16,15 +18,17 @@ import (
 )
 
 const (
-	// besideRows make a database of about 150 MB.
-	besideRows = 500_000
+	// besideRows make a database of about 1 GB.
+	besideRows = 3_400_000
 	// besideSegments is how much WAL each of the programs archives and fetches.
 	besideSegments = 8
+	// besideCodec is what our defaults come to with a plugin that has it.
+	besideCodec = barmanapi.CompressionTypeZstd
 )
 
-// figures are what one program with one codec cost.
+// figures are what one program with one codec cost. The baseline has no WAL.
 type figures struct {
-	program                         string
+	program, codec                  string
 	backup, restore, archive, fetch cost
 	data, wal                       float64
 }
@@ -56,40 +60,110 @@ func (w *world) besideFigures(ctx context.Context) error {
 	if err := b.life.Query(ctx, &size, "select (sum(pg_database_size(oid)) / 1000000)::bigint from pg_database"); err != nil {
 		return err
 	}
+	all, err := b.measureAll(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nBeside pgBackRest: a database of %d MB, %d WAL segments\n", size, besideSegments)
+	besideTable("seconds", all, func(c cost) float64 { return c.wall.Seconds() })
+	besideTable("CPU s", all, func(c cost) float64 { return c.cpu.Seconds() })
+	besideRatios(all)
+	return nil
+}
+
+// measureAll measures barman and pgBackRest with each of their codecs, and the
+// baseline.
+func (b *beside) measureAll(ctx context.Context) ([]figures, error) {
 	var all []figures
 	for _, codec := range []barmanapi.CompressionType{
 		barmanapi.CompressionTypeGzip, barmanapi.CompressionTypeZstd, barmanapi.CompressionTypeLz4, "",
 	} {
+		progress("barman with " + nameOf(codec))
 		one, err := b.barman(ctx, codec)
 		if err != nil {
 			// Base backups take barman 3.18 for lz4 and 3.20 for zstd.
-			fmt.Printf("%s: not measured: %s\n", one.program, firstLine(err))
+			fmt.Printf("barman %s: not measured: %s\n", one.codec, firstLine(err))
 			continue
 		}
 		all = append(all, one)
 	}
 	for _, codec := range []string{"gz", "zst"} {
+		progress("pgBackRest with " + codec)
 		one, err := b.pgBackRest(ctx, codec)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, one)
 	}
-
-	fmt.Printf("\nBarman beside pgBackRest: seconds, and those of the CPU in brackets; a database of %d MB, %d WAL segments\n",
-		size, besideSegments)
-	fmt.Println("| | base backup | stored, MB | restore | archived, each | fetched, each | stored, MB |")
-	fmt.Println("|---|---|---|---|---|---|---|")
-	for _, one := range all {
-		fmt.Printf("| %s | %s | %.0f | %s | %s | %s | %.0f |\n",
-			one.program, one.backup, one.data, one.restore, one.archive.each(), one.fetch.each(), one.wal)
-	}
-	return nil
+	progress("tar with zstd")
+	one, err := b.tar(ctx)
+	return append(all, one), err
 }
 
-// each is the part of one segment.
-func (c cost) each() string {
-	return fmt.Sprintf("%.2f (%.2f)", c.wall.Seconds()/besideSegments, c.cpu.Seconds()/besideSegments)
+// besideTable prints all figures in one unit, and what is stored.
+func besideTable(unit string, all []figures, in func(cost) float64) {
+	header, program := "\n| "+unit, ""
+	for _, one := range all {
+		name := one.codec
+		if one.program != program {
+			program, name = one.program, one.program+" "+one.codec
+		}
+		header += " | " + name
+	}
+	fmt.Println(header + " |\n|" + strings.Repeat("---|", len(all)+1))
+	for _, row := range []struct {
+		name  string
+		value func(figures) (value float64, decimals int)
+	}{
+		{"base backup", func(f figures) (float64, int) { return in(f.backup), 1 }},
+		{"restore", func(f figures) (float64, int) { return in(f.restore), 1 }},
+		{"stored, MB", func(f figures) (float64, int) { return f.data, 0 }},
+		{"WAL archived", func(f figures) (float64, int) { return in(f.archive) / besideSegments, 2 }},
+		{"WAL fetched", func(f figures) (float64, int) { return in(f.fetch) / besideSegments, 2 }},
+		{"stored, MB", func(f figures) (float64, int) { return f.wal, 0 }},
+	} {
+		line := "| " + row.name
+		for _, one := range all {
+			value, decimals := row.value(one)
+			line += " | " + number(value, decimals)
+		}
+		fmt.Println(line + " |")
+	}
+}
+
+// number is a figure, or a dash for one that there is not.
+func number(value float64, decimals int) string {
+	if value == 0 {
+		return "–"
+	}
+	return strconv.FormatFloat(value, 'f', decimals, 64)
+}
+
+// besideRatios prints how our default compares with the others.
+func besideRatios(all []figures) {
+	ours := slices.IndexFunc(all, func(f figures) bool { return f.program == "barman" && f.codec == string(besideCodec) })
+	if ours < 0 {
+		return
+	}
+	fmt.Printf("\nbarman %s as a multiple of others: time (CPU)\n", besideCodec)
+	fmt.Println("| | base backup | restore | WAL archived | WAL fetched |")
+	fmt.Println("|---|---|---|---|---|")
+	for _, other := range all {
+		if other.program == "barman" {
+			continue
+		}
+		fmt.Printf("| %s %s | %s | %s | %s | %s |\n", other.program, other.codec,
+			all[ours].backup.over(other.backup), all[ours].restore.over(other.restore),
+			all[ours].archive.over(other.archive), all[ours].fetch.over(other.fetch))
+	}
+}
+
+// over is a cost as a multiple of another.
+func (c cost) over(other cost) string {
+	if other.wall == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f (%.2f)", c.wall.Seconds()/other.wall.Seconds(), c.cpu.Seconds()/other.cpu.Seconds())
 }
 
 func (w *world) newBeside(ctx context.Context) (*beside, error) {
@@ -117,6 +191,7 @@ func (w *world) newBeside(ctx context.Context) (*beside, error) {
 	}
 	// What is written before is not what is measured.
 	b.life.ArchiveBy(func(context.Context, string, []byte) error { return nil })
+	progress("filling a database")
 	if err := b.life.CreateTable(ctx); err != nil {
 		return nil, err
 	}
@@ -131,7 +206,7 @@ func (w *world) newBeside(ctx context.Context) (*beside, error) {
 }
 
 func (b *beside) barman(ctx context.Context, codec barmanapi.CompressionType) (figures, error) {
-	one := figures{program: "barman " + nameOf(codec)}
+	one := figures{program: "barman", codec: nameOf(codec)}
 	folder := b.archive.WithData(codec)
 	var id string
 	var err error
@@ -149,7 +224,7 @@ func (b *beside) barman(ctx context.Context, codec barmanapi.CompressionType) (f
 		return one, err
 	}
 	immediately := true
-	if one.restore, err = b.restore(func(dir string) (interface{ Stop() }, error) {
+	if one.restore, err = b.restore(ctx, func(dir string) (answering, error) {
 		return lab.Restore(ctx, dir, b.secrets(), folder, nil, &cnpgv1.RecoveryTarget{BackupID: id, TargetImmediate: &immediately})
 	}); err != nil {
 		return one, err
@@ -169,7 +244,7 @@ func (b *beside) barman(ctx context.Context, codec barmanapi.CompressionType) (f
 }
 
 func (b *beside) pgBackRest(ctx context.Context, codec string) (figures, error) {
-	one := figures{program: "pgBackRest " + codec}
+	one := figures{program: "pgBackRest", codec: codec}
 	program, err := b.life.WithPgBackRest(ctx, b.store, codec)
 	if err != nil {
 		return one, err
@@ -180,7 +255,7 @@ func (b *beside) pgBackRest(ctx context.Context, codec string) (figures, error) 
 	if one.data, err = b.megabytes(ctx, program.Prefix+"/backup"); err != nil {
 		return one, err
 	}
-	if one.restore, err = b.restore(func(dir string) (interface{ Stop() }, error) { return program.Restore(ctx, dir) }); err != nil {
+	if one.restore, err = b.restore(ctx, func(dir string) (answering, error) { return program.Restore(ctx, dir) }); err != nil {
 		return one, err
 	}
 	// A stanza is of one database, so that this is another one.
@@ -207,14 +282,44 @@ func (b *beside) pgBackRest(ctx context.Context, codec string) (figures, error) 
 	return one, err
 }
 
+// tar packs and unpacks the files of the database on the same disk, which is what
+// that and the codec allow.
+func (b *beside) tar(ctx context.Context) (figures, error) {
+	one, file := figures{program: "tar", codec: string(besideCodec)}, filepath.Join(b.dir, "beside.tar.zst")
+	b.life.Stop()
+	var err error
+	if one.backup, err = measure(func() error { return b.life.Pack(ctx, file) }); err != nil {
+		return one, err
+	}
+	packed, err := os.Stat(file)
+	if err != nil {
+		return one, err
+	}
+	one.data = float64(packed.Size()) / 1e6
+	one.restore, err = b.restore(ctx, func(dir string) (answering, error) { return lab.Unpack(ctx, dir, file) })
+	return one, err
+}
+
+// answering is a database.
+type answering interface {
+	Query(ctx context.Context, into any, query string) error
+	Stop()
+}
+
 // restore measures a restore until the database answers.
-func (b *beside) restore(begin func(dir string) (interface{ Stop() }, error)) (cost, error) {
+func (b *beside) restore(ctx context.Context, begin func(dir string) (answering, error)) (cost, error) {
 	dir := filepath.Join(b.dir, "beside-restored")
 	defer func() { _ = os.RemoveAll(dir) }()
 	return measure(func() error {
 		restored, err := begin(dir)
-		if err == nil {
-			restored.Stop()
+		if err != nil {
+			return err
+		}
+		defer restored.Stop()
+		var last int
+		err = restored.Query(ctx, &last, "select max(id) from ledger")
+		if err == nil && last != besideRows {
+			err = fmt.Errorf("%d rows came back of %d", last, besideRows)
 		}
 		return err
 	})
