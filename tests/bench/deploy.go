@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
@@ -25,13 +26,18 @@ func repetitions(databases int) int {
 // deployment is what it costs to deploy a program.
 type deployment struct {
 	resources int
-	// up and again are seconds: of the first deployment and of one that changes
-	// nothing.
-	up, again float64
 	// state is the size of the state that Pulumi keeps, in bytes.
 	state int64
-	// upMemory and againMemory are those of Pulumi and the program together.
-	upMemory, againMemory int64
+	// up is the first deployment, again one that changes nothing.
+	up, again cost
+}
+
+// cost is what Pulumi and the program take together for one command.
+type cost struct {
+	// seconds are on the clock, cpu those of all cores.
+	seconds, cpu float64
+	// memory is in bytes.
+	memory int64
 }
 
 // subject is a program to measure.
@@ -54,13 +60,19 @@ func (s subject) deploy(ctx context.Context, repetitions int) (deployment, []map
 		runs, objects = append(runs, run), made
 	}
 	return deployment{
-		resources:   runs[0].resources,
-		state:       runs[0].state,
-		up:          median(runs, func(d deployment) float64 { return d.up }),
-		again:       median(runs, func(d deployment) float64 { return d.again }),
-		upMemory:    median(runs, func(d deployment) int64 { return d.upMemory }),
-		againMemory: median(runs, func(d deployment) int64 { return d.againMemory }),
+		resources: runs[0].resources,
+		state:     runs[0].state,
+		up:        medians(runs, func(d deployment) cost { return d.up }),
+		again:     medians(runs, func(d deployment) cost { return d.again }),
 	}, objects, nil
+}
+
+func medians(runs []deployment, of func(deployment) cost) cost {
+	return cost{
+		seconds: median(runs, func(d deployment) float64 { return of(d).seconds }),
+		cpu:     median(runs, func(d deployment) float64 { return of(d).cpu }),
+		memory:  median(runs, func(d deployment) int64 { return of(d).memory }),
+	}
 }
 
 func median[T int64 | float64](runs []deployment, of func(deployment) T) T {
@@ -91,11 +103,11 @@ func (s subject) once(ctx context.Context) (result deployment, objects []map[str
 		return result, nil, err
 	}
 	var steps int
-	if steps, result.up, result.upMemory, err = timed(ctx, box.Up); err != nil {
+	if steps, result.up, err = measure(ctx, box.Up); err != nil {
 		return result, nil, err
 	}
 	result.resources = steps
-	if steps, result.again, result.againMemory, err = timed(ctx, box.Up); err != nil {
+	if steps, result.again, err = measure(ctx, box.Up); err != nil {
 		return result, nil, err
 	}
 	if steps > 0 {
@@ -110,16 +122,26 @@ func (s subject) once(ctx context.Context) (result deployment, objects []map[str
 	return result, objects, err
 }
 
-func timed(ctx context.Context, run func(context.Context, ...string) (*sandbox.Result, error),
-) (steps int, seconds float64, memory int64, err error) {
-	start := time.Now()
+func measure(ctx context.Context, up func(context.Context, ...string) (*sandbox.Result, error),
+) (steps int, taken cost, err error) {
+	start, before := time.Now(), childrenCPU()
 	stop := watch(ctx, os.Getpid())
-	result, err := run(ctx)
-	memory, seconds = stop(), time.Since(start).Seconds()
+	result, err := up(ctx)
+	taken = cost{memory: stop(), seconds: time.Since(start).Seconds(), cpu: childrenCPU() - before}
 	if err != nil {
-		return 0, 0, 0, err
+		return 0, cost{}, err
 	}
-	return len(result.Changes), seconds, memory, nil
+	return len(result.Changes), taken, nil
+}
+
+// childrenCPU are the seconds of all processes that this one started and that have
+// ended. The stand-ins for the providers are in this process itself.
+func childrenCPU() float64 {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
 }
 
 // environment is the stack program with a number of databases.

@@ -62,9 +62,10 @@ func deployments(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	fmt.Printf("Deploy to the sandbox %39s %17s\n", "up", "up, no changes")
-	fmt.Printf("%-15s%-10s %9s %9s %9s %7s %9s %7s\n", "", "", "resources", "state, kB", "seconds", "MB", "seconds", "MB")
-	for _, databases := range []int{1, 10, 100} {
+	fmt.Printf("Deploy to the sandbox %39s %27s\n", "up", "up, no changes")
+	fmt.Printf("%-15s%-10s %9s %9s %9s %9s %7s %9s %9s %7s\n", "", "", "resources", "state, kB",
+		"seconds", "CPU s", "MB", "seconds", "CPU s", "MB")
+	for _, databases := range []int{1, 10, 20, 100} {
 		progress(fmt.Sprintf("deploying %d databases with the component and by hand", databases))
 		component, objects, err := environment("..", temporary, databases).deploy(ctx, repetitions(databases))
 		if err != nil {
@@ -80,18 +81,20 @@ func deployments(ctx context.Context) (err error) {
 		}
 		row(fmt.Sprintf("%d database(s)", databases), "component", component)
 		row("", "by hand", hand)
-		fmt.Printf("%-15s%-10s %9s %9.2f %9.2f %7.2f %9.2f %7.2f\n", "", "ratio", "", ratio(component.state, hand.state), component.up/hand.up,
-			ratio(component.upMemory, hand.upMemory), component.again/hand.again,
-			ratio(component.againMemory, hand.againMemory))
+		fmt.Printf("%-15s%-10s %9s %9.2f %9.2f %9.2f %7.2f %9.2f %9.2f %7.2f\n", "", "ratio", "",
+			ratio(component.state, hand.state),
+			component.up.seconds/hand.up.seconds, component.up.cpu/hand.up.cpu, ratio(component.up.memory, hand.up.memory),
+			component.again.seconds/hand.again.seconds, component.again.cpu/hand.again.cpu,
+			ratio(component.again.memory, hand.again.memory))
 	}
-	fmt.Println("\nMemory of a deployment is that of Pulumi and the program together; the\n" +
-		"component's resources include the components themselves.")
+	fmt.Println("\nCPU seconds and memory of a deployment are those of Pulumi and the program\n" +
+		"together; the component's resources include the components themselves.")
 	return nil
 }
 
 func row(name, program string, d deployment) {
-	fmt.Printf("%-15s%-10s %9d %9d %9.1f %7d %9.1f %7d\n", name, program, d.resources, d.state/1000,
-		d.up, megabytes(d.upMemory), d.again, megabytes(d.againMemory))
+	fmt.Printf("%-15s%-10s %9d %9d %9.1f %9.1f %7d %9.1f %9.1f %7d\n", name, program, d.resources, d.state/1000,
+		d.up.seconds, d.up.cpu, megabytes(d.up.memory), d.again.seconds, d.again.cpu, megabytes(d.again.memory))
 }
 
 func progress(what string) { fmt.Fprintln(os.Stderr, "... "+what) }
