@@ -82,7 +82,8 @@ func newCredentials(ctx *pulumi.Context, name, namespace string, bitwarden Bitwa
 		}
 	}
 
-	return credentials, registerOutputs(ctx, credentials)
+	registerOutputs(ctx, credentials)
+	return credentials, nil
 }
 
 // newKeys makes the keys that are the namespace's own, and hands them over. It

@@ -92,5 +92,6 @@ func NewDashboard(ctx *pulumi.Context, name string, args *DashboardArgs, opts ..
 	}
 
 	made.ConfigMap = outputOf(configMap, dashboardName)
-	return made, registerOutputs(ctx, made)
+	registerOutputs(ctx, made)
+	return made, nil
 }

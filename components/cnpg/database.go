@@ -272,9 +272,7 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 	if err != nil {
 		return nil, fmt.Errorf("database %q: %w", name, err)
 	}
-	if err := warn(ctx, database, args.warnings()); err != nil {
-		return nil, err
-	}
+	warn(ctx, database, args.warnings())
 
 	storage := p.args.Storage
 	if storage == nil {
@@ -308,7 +306,8 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 		return nil, err
 	}
 
-	return database, database.setOutputs(ctx, p, postgres, objectStores)
+	database.setOutputs(ctx, p, postgres, objectStores)
+	return database, nil
 }
 
 // newObjectStores makes both ObjectStores, and one for the backups of another
@@ -411,8 +410,7 @@ func (d *Database) newMirror(ctx *pulumi.Context, p *plan, cluster pulumi.Resour
 
 // setOutputs derives the outputs from the resources, so that what uses one is
 // made after them, and deleted before them.
-func (d *Database) setOutputs(ctx *pulumi.Context, p *plan, cluster *kubernetesObject, stores []*kubernetesObject,
-) error {
+func (d *Database) setOutputs(ctx *pulumi.Context, p *plan, cluster *kubernetesObject, stores []*kubernetesObject) {
 	output := func(value string) pulumi.StringOutput { return outputOf(cluster, value) }
 	b2, minio := stores[0], stores[1]
 	appSecret := p.cluster + "-app"
@@ -430,5 +428,5 @@ func (d *Database) setOutputs(ctx *pulumi.Context, p *plan, cluster *kubernetesO
 		string(B2):    output(p.recoverySource(B2)),
 		string(MinIO): output(p.recoverySource(MinIO)),
 	}.ToStringMapOutput()
-	return registerOutputs(ctx, d)
+	registerOutputs(ctx, d)
 }

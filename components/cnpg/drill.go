@@ -154,9 +154,7 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 	if drill.ServerName, err = drill.serverName(ctx, full); err != nil {
 		return nil, err
 	}
-	if err := warn(ctx, drill, warnImage(field.NewPath("spec"), &full.Spec)); err != nil {
-		return nil, err
-	}
+	warn(ctx, drill, warnImage(field.NewPath("spec"), &full.Spec))
 
 	spec, err := drillSpec(full, drill.ServerName)
 	if err != nil {
@@ -185,7 +183,8 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 	drill.ClusterName = outputOf(cluster, name)
 	drill.Source = outputOf(cluster, string(full.Source))
 	drill.CheckJob = outputOf(checkJob, name+"-check")
-	return drill, registerOutputs(ctx, drill)
+	registerOutputs(ctx, drill)
+	return drill, nil
 }
 
 // register makes an object of the drill, anew for each run: what is left of one

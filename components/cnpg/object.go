@@ -2,6 +2,7 @@ package cnpg
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -110,14 +111,30 @@ func outputOf(object *kubernetesObject, value string) pulumi.StringOutput {
 }
 
 // registerOutputs registers a component's outputs: its fields with a pulumi tag.
-func registerOutputs(ctx *pulumi.Context, component pulumi.ComponentResource) error {
+func registerOutputs(ctx *pulumi.Context, component pulumi.ComponentResource) {
 	outputs, fields := pulumi.Map{}, reflect.ValueOf(component).Elem()
 	for i := range fields.NumField() {
 		if name := fields.Type().Field(i).Tag.Get("pulumi"); name != "" {
 			outputs[name] = fields.Field(i).Interface().(pulumi.Output) // only outputs have the tag
 		}
 	}
-	return ctx.RegisterResourceOutputs(component, outputs)
+	onceRegistered(ctx, component, func() error { return ctx.RegisterResourceOutputs(component, outputs) })
+}
+
+// onceRegistered does something that waits for a component to be registered, and
+// has the program go on meanwhile. Pulumi's own functions wait where they are
+// called, so that each database would be begun after the one before:
+// https://github.com/pulumi/pulumi/blob/sdk/v3.256.0/sdk/go/pulumi/context.go
+// (RegisterResourceOutputs). The program does not end before it is done.
+func onceRegistered(ctx *pulumi.Context, component pulumi.Resource, do func() error) {
+	component.URN().ApplyT(func(urn pulumi.URN) (pulumi.URN, error) {
+		err := do()
+		if err != nil {
+			// Nobody reads the output that this is, so the error has to be told here.
+			err = errors.Join(err, ctx.Log.Error(err.Error(), nil))
+		}
+		return urn, err
+	})
 }
 
 // dependsOn is pulumi.DependsOn for objects.

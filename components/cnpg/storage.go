@@ -429,7 +429,8 @@ func newStorage(ctx *pulumi.Context, name string, args StorageArgs, label string
 		storage.ready = append(storage.ready, pushes...)
 	}
 
-	return storage, registerOutputs(ctx, storage)
+	registerOutputs(ctx, storage)
+	return storage, nil
 }
 
 // newB2Bucket creates or looks up the bucket and returns its ID.
