@@ -64,10 +64,14 @@ func TestLife(t *testing.T) {
 	t.Run("after the archive was away, too", func(t *testing.T) { w.testDrills(t, notes) })
 	part("a new key", func(t *testing.T) { w.testRotation(t, notes) })
 	part("retention", func(t *testing.T) { w.testRetention(t, photos) })
+	t.Run("after retention, too", func(t *testing.T) { w.testDrills(t, photos) })
 	part("the seed's way: retention at the Cluster", func(t *testing.T) { w.testSeedRetention(t, notes.namespace()) })
 	part("nothing changes", w.requireNoChanges)
 	// What comes to life here outlives a part.
 	w.testSiteLoss(t)
+	for _, db := range []entry{notes, photos} {
+		t.Run("on the new site, too: "+db.name(), func(t *testing.T) { w.testDrills(t, db) })
+	}
 	part("nothing changes on the new site", w.requireNoChanges)
 	part("a key of its own for the new site", func(t *testing.T) { w.testKeyAfterAdoption(t, notes) })
 	part("the environment goes down", func(t *testing.T) {
