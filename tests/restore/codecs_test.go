@@ -80,10 +80,15 @@ func TestTheCodecChanges(t *testing.T) {
 
 			// 30 days keep what is younger and the newest that is older.
 			require.NoError(t, life.EnforceRetention(t.Context()))
-			assert.Equal(t, names[2:], w.data(t, w.archive))
+			w.requireKept(t, w.archive, names[2:])
 			w.setRetention("30d", "7d")
-			w.runMirror(t, 1)
-			assert.Equal(t, names[3:], w.data(t, w.mirror))
+			run := w.runMirror(t, 1)
+			assert.Contains(t, run.Output, `"backups":6`, "it reports before it prunes")
+			w.requireKept(t, w.mirror, names[3:])
+			again := w.runMirror(t, 1)
+			assert.Contains(t, again.Output, `"newWAL":0,"backups":3`, "nothing is copied that would be deleted again")
+			w.requireRestores(t, w.folder(t, w.archive, 1), targetOf(backups[2], moments[2]), moments[2])
+			w.requireRestores(t, w.folder(t, w.mirror, 1), targetOf(backups[3], moments[3]), moments[3])
 			w.requireRestores(t, w.folder(t, w.mirror, 1), &cnpgv1.RecoveryTarget{BackupID: backups[3]}, last)
 		})
 	}
@@ -127,6 +132,25 @@ func (w *world) data(t *testing.T, store *s3server.Store) []string {
 		}
 	}
 	return names
+}
+
+// requireKept wants a store to hold these base backups and no WAL from before them.
+func (w *world) requireKept(t *testing.T, store *s3server.Store, names []string) {
+	t.Helper()
+	require.Equal(t, names, w.data(t, store))
+	kept, err := catalogue.Backups(t.Context(), store, prefix(1))
+	require.NoError(t, err)
+	objects, err := store.List(t.Context(), prefix(1)+"/wals/")
+	require.NoError(t, err)
+	require.NotEmpty(t, objects)
+	for _, object := range objects {
+		assert.GreaterOrEqual(t, path.Base(object.Key), kept[0].BeginWAL)
+	}
+}
+
+// targetOf restores a certain backup up to a moment.
+func targetOf(backup string, m moment) *cnpgv1.RecoveryTarget {
+	return &cnpgv1.RecoveryTarget{BackupID: backup, TargetTime: m.time}
 }
 
 // lastWALEnd is what the name of the newest WAL segment in the archive ends with.

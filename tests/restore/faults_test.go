@@ -231,17 +231,6 @@ func ids(backups []catalogue.Backup) []string {
 	return list
 }
 
-// TestMirrorBeforeTheFirstBackup is no alarm for a new database.
-func TestMirrorBeforeTheFirstBackup(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, cnpg.B2, "")
-	life := w.begin(t)
-	insertAndArchive(t, life, 100)
-	run := w.runMirror(t, 1)
-	assert.Contains(t, run.Output, "there is no base backup yet")
-	assert.Empty(t, w.requireInvariant(t, 1))
-}
-
 // TestMirrorDiskIsFull fills the disk below the mirror.
 func TestMirrorDiskIsFull(t *testing.T) {
 	t.Parallel()
@@ -373,63 +362,4 @@ func TestTheArchiveHasChanged(t *testing.T) {
 	run = w.runMirror(t, 2)
 	assert.NotContains(t, run.Output, "not-copied-back")
 	requireRestores(w.archive, 1, tail.ID, last)
-}
-
-// TestRetention makes backups old and lets both sides delete: each keeps what
-// its policy says, and nothing is copied again that would be deleted again.
-func TestRetention(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, cnpg.B2, "")
-	w.args.MinIO.Retention = "60d"
-	life := w.begin(t)
-	days := []int{50, 40, 20, 5, 0}
-	var backups []string
-	var moments timeline
-	for _, age := range days {
-		backup, err := life.Backup(t.Context())
-		require.NoError(t, err)
-		backups = append(backups, backup.ID)
-		moments = append(moments, insertAndArchive(t, life, 500))
-		require.NoError(t, catalogue.MakeOlder(t.Context(), w.archive, prefix(1), backup.ID, age))
-	}
-	w.runMirror(t, 1)
-	require.Equal(t, backups, ids(w.requireInvariant(t, 1)))
-
-	// 30 days keep what is younger and the newest that is older.
-	require.NoError(t, life.EnforceRetention(t.Context()))
-	archived, err := catalogue.Backups(t.Context(), w.archive, prefix(1))
-	require.NoError(t, err)
-	assert.Equal(t, backups[1:], ids(archived))
-
-	w.args.MinIO.Retention = "7d"
-	run := w.runMirror(t, 1)
-	assert.Contains(t, run.Output, `"backups":5`, "it reports before it prunes")
-	kept, err := catalogue.CheckData(t.Context(), w.mirror, prefix(1), nil)
-	require.NoError(t, err)
-	assert.Equal(t, backups[2:], ids(kept))
-	assertNoWALBefore(t, w.mirror, kept[0].BeginWAL)
-	assertNoWALBefore(t, w.archive, archived[0].BeginWAL)
-
-	again := w.runMirror(t, 1)
-	assert.Contains(t, again.Output, `"newWAL":0,"backups":3`)
-	assert.Equal(t, backups[2:], ids(w.requireInvariant(t, 1)))
-
-	w.requireRestores(t, w.folder(t, w.mirror, 1), targetOf(backups[2], moments[2]), moments[2])
-	w.requireRestores(t, w.folder(t, w.archive, 1), targetOf(backups[1], moments[1]), moments[1])
-	w.requireRestores(t, w.folder(t, w.mirror, 1), nil, moments[len(moments)-1])
-}
-
-// targetOf restores a certain backup up to a moment.
-func targetOf(backup string, m moment) *cnpgv1.RecoveryTarget {
-	return &cnpgv1.RecoveryTarget{BackupID: backup, TargetTime: m.time}
-}
-
-func assertNoWALBefore(t *testing.T, store *s3server.Store, first string) {
-	t.Helper()
-	objects, err := store.List(t.Context(), prefix(1)+"/wals/")
-	require.NoError(t, err)
-	require.NotEmpty(t, objects)
-	for _, object := range objects {
-		assert.GreaterOrEqual(t, filepath.Base(object.Key), first)
-	}
 }
