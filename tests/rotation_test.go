@@ -37,7 +37,10 @@ func refusesKeys(t *testing.T, box *sandbox.Sandbox, settings map[string]any, in
 	assert.NotContains(t, kinds(up), "update kubernetes:core/v1:Secret", "nothing is handed over")
 }
 
-const keyType = "storage-b2-key-"
+const (
+	keyType = "storage-b2-key-"
+	cluster = "kubernetes:postgresql.cnpg.io/v1:Cluster"
+)
 
 func TestTheKeyInUseIsNeverDeletedByTheUpThatReplacesIt(t *testing.T) {
 	box := start(t, root, "homelab", b2Keys(nil))
@@ -56,8 +59,10 @@ func TestTheKeyInUseIsNeverDeletedByTheUpThatReplacesIt(t *testing.T) {
 	// The way that the message tells.
 	up := deploy(t, box, b2Keys(map[string]any{"keys": []any{"homelab-cnpg-b2", "second"}}))
 	assert.NotContains(t, keySteps(up), "delete "+keyType+"homelab-cnpg-b2")
+	assert.Empty(t, steps(up, cluster), "the Cluster is not touched")
 	up = deploy(t, box, b2Keys(map[string]any{"keys": []any{"second"}}))
 	assert.Equal(t, []string{"delete " + keyType + "homelab-cnpg-b2"}, keySteps(up))
+	assert.Empty(t, steps(up, cluster))
 }
 
 // From one key for all namespaces to one for each, and back: the list of keys says

@@ -184,15 +184,10 @@ func (a *adoption) bucket() string { return a.namespace + "-b2" }
 
 func (a *adoption) config(t *testing.T, maxConnections string, force bool) map[string]any {
 	t.Helper()
-	config := map[string]any{}
-	for key, value := range fromYAML(t, storageConfig) {
-		config["cnpg-backup:"+key] = value
-	}
+	config := storage(t)
 	config["cnpg-backup:b2"].(map[string]any)["bucket"] = a.bucket()
-	var databases []any
 	described := strings.ReplaceAll(fmt.Sprintf(adoptedDatabase, a.namespace), "'100'", "'"+maxConnections+"'")
-	require.NoError(t, yaml.Unmarshal([]byte(described), &databases))
-	config["cnpg-backup:databases"] = databases
+	config["cnpg-backup:databases"] = listFromYAML(t, described)
 	if force {
 		config["kubernetes:enablePatchForce"] = "true"
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 )
@@ -62,13 +61,8 @@ type dayTwo struct {
 func (s *suite) testDayTwo(t *testing.T) {
 	s.newNamespace(t, "external-secrets")
 	s.newNamespace(t, "daytwo")
-	var databases []any
-	require.NoError(t, yaml.Unmarshal([]byte(dayTwoDatabases), &databases))
-	d := &dayTwo{suite: s, config: map[string]any{}, databases: databases}
-	for key, value := range fromYAML(t, storageConfig) {
-		d.config["cnpg-backup:"+key] = value
-	}
-	d.config["cnpg-backup:databases"] = databases
+	d := &dayTwo{suite: s, config: storage(t), databases: listFromYAML(t, dayTwoDatabases)}
+	d.config["cnpg-backup:databases"] = d.databases
 	d.box = s.newBox(t, sandbox.Options{
 		Project: root, Stack: "daytwo", Config: d.config,
 	})
@@ -86,7 +80,6 @@ func (s *suite) testDayTwo(t *testing.T) {
 		{"change the schedule", d.changeSchedule},
 		{"add a database", d.addDatabase},
 		{"remove a database", d.removeDatabase},
-		{"rotate the B2 key", d.rotateKey},
 		{"restore beside the old cluster", d.restoreBeside},
 		{"switch the archive", d.switchArchive},
 	} {
@@ -159,30 +152,6 @@ func (d *dayTwo) removeDatabase(t *testing.T) {
 		"delete blog-mirror", "update environment",
 	}, d.up(t))
 	d.assertGone(t, "daytwo/blog-postgresql")
-}
-
-func (d *dayTwo) rotateKey(t *testing.T) {
-	cluster := d.generation(t)
-	b2 := d.config["cnpg-backup:b2"].(map[string]any)
-	bucket := b2["bucket"].(string)
-
-	b2["keys"] = []any{bucket + "-2"}
-	d.configure(t)
-	for name, run := range map[string]run{"preview": d.box.Preview, "up": d.box.Up} {
-		refused, err := run(t.Context())
-		require.ErrorContains(t, err, `set b2.keys to [`+bucket+`, `+bucket+`-2] and deploy`, name)
-		assert.NotContains(t, summary(refused), "delete storage-b2-key-"+bucket, name)
-	}
-
-	b2["keys"] = []any{bucket, bucket + "-2"}
-	for _, step := range d.up(t) {
-		assert.NotContains(t, step, "delete storage-b2-key-")
-	}
-	assert.Equal(t, cluster, d.generation(t), "the Cluster is not touched")
-
-	b2["keys"] = []any{bucket + "-2"}
-	assert.Equal(t, []string{"delete storage-b2-key-" + bucket}, d.up(t))
-	assert.Equal(t, cluster, d.generation(t), "the Cluster is not touched")
 }
 
 func (d *dayTwo) restoreBeside(t *testing.T) {

@@ -106,10 +106,8 @@ func (h *handOver) newStore(t *testing.T) {
 
 func (h *handOver) newEnvironment(t *testing.T) {
 	t.Helper()
-	h.config = map[string]any{"cnpg-backup:protect": false, "cnpg-backup:databases": listFromYAML(t, handedOver)}
-	for key, value := range fromYAML(t, storageConfig) {
-		h.config["cnpg-backup:"+key] = value
-	}
+	h.config = storage(t)
+	h.config["cnpg-backup:protect"], h.config["cnpg-backup:databases"] = false, listFromYAML(t, handedOver)
 	h.part("bitwarden")["item"] = "the-key"
 	h.part("bitwarden")["mirrorItem"] = "the-mirror-key"
 	h.part("bitwarden")["refreshInterval"] = "1h"

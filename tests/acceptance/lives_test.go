@@ -99,10 +99,7 @@ type livesTest struct {
 // config is that of all databases, with a change of one of them.
 func (l *livesTest) config(t *testing.T, changed, patch string) map[string]any {
 	t.Helper()
-	config := map[string]any{}
-	for key, value := range fromYAML(t, storageConfig) {
-		config["cnpg-backup:"+key] = value
-	}
+	config := storage(t)
 	if l.upsert {
 		config["kubernetes:upsertExistingObjects"] = "true"
 	}

@@ -9,31 +9,34 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/internal/engine"
 	"github.com/homelab-iac/pulumi-cnpg-backup/stacks/environment"
 )
 
-// storageConfig is the storage of every environment that these tests make up.
-const storageConfig = `
-b2:        {bucket: acceptance-cnpg-b2, region: us-west-002}
-minio:     {bucket: acceptance-postgres-backups, endpoint: "https://nas.example.org:9000", secret: minio-credentials}
-bitwarden: {store: bitwarden-backend, item: acceptance-b2}
-`
+// storage is how every environment that these tests make up is configured, but for
+// its databases.
+func storage(t *testing.T) map[string]any {
+	t.Helper()
+	return fromYAML(t, `
+cnpg-backup:b2: {bucket: acceptance-cnpg-b2, region: us-west-002}
+cnpg-backup:minio:
+  {bucket: acceptance-postgres-backups, endpoint: "https://nas.example.org:9000", secret: minio-credentials}
+cnpg-backup:bitwarden: {store: bitwarden-backend, item: acceptance-b2}
+`)
+}
 
 // render runs the program of the environments with one database and returns the
 // Kubernetes objects that it would register, or its refusal.
 func render(t *testing.T, database map[string]any) ([]*unstructured.Unstructured, error) {
 	t.Helper()
-	var keys map[string]any
-	require.NoError(t, yaml.Unmarshal([]byte(storageConfig), &keys))
-	keys["databases"] = []any{database}
+	settings := storage(t)
+	settings["cnpg-backup:databases"] = []any{database}
 	config := engine.Credentials()
-	for key, value := range keys {
+	for key, value := range settings {
 		encoded, err := json.Marshal(value)
 		require.NoError(t, err)
-		config["cnpg-backup:"+key] = string(encoded)
+		config[key] = string(encoded)
 	}
 	fake := &engine.Fake{}
 	err := environment.Run(
