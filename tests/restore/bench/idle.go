@@ -108,22 +108,21 @@ func (r idleRow) parallel() string {
 	return fmt.Sprintf("%d, barman's --parallel %d", r.maxParallel, r.ahead)
 }
 
-// idleRows are all that there is to compare for the youngest base backup, and one
-// restore from each copy for others. The first is for what a restore costs without WAL.
+// idleRows are a restore from each copy of each base backup, oldest first, and for the
+// youngest all that there is to compare. The first is for what a restore costs without
+// WAL.
 func (w *world) idleRows(archive, mirror lab.Folder, ages []int) []idleRow {
 	rows := []idleRow{{0, "archive", archive, 4, 0}}
-	for i, age := range ages {
+	for _, age := range slices.Backward(ages) {
 		rows = append(rows, idleRow{age, "archive", archive, 4, 0}, idleRow{age, "mirror", mirror, 4, 0})
-		if i > 0 {
-			continue
-		}
-		for _, parallel := range []int{1, 2, 8} {
-			rows = append(rows, idleRow{age, "archive", archive, parallel, 0}, idleRow{age, "mirror", mirror, parallel, 0})
-		}
-		far, name := archive.Behind(w.farB2.Endpoint), "archive, "+roundTrip.String()
-		rows = append(rows, idleRow{age, name, far, 4, 0}, idleRow{age, name, far, 8, 0}, idleRow{age, "archive", archive, 1, 32})
 	}
-	return rows
+	youngest := ages[0]
+	for _, parallel := range []int{1, 2, 8} {
+		rows = append(rows, idleRow{youngest, "archive", archive, parallel, 0}, idleRow{youngest, "mirror", mirror, parallel, 0})
+	}
+	far, name := archive.Behind(w.farB2.Endpoint), "archive, "+roundTrip.String()
+	return append(rows, idleRow{youngest, name, far, 4, 0}, idleRow{youngest, name, far, 8, 0},
+		idleRow{youngest, "archive", archive, 1, 32})
 }
 
 // restoreIdle restores the base backup of a row's age and sees that each segment's row
