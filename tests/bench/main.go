@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 )
 
@@ -62,8 +63,8 @@ func deployments(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	fmt.Printf("Deploy to the sandbox %39s %27s\n", "up", "up, no changes")
-	fmt.Printf("%-15s%-10s %9s %9s %9s %9s %7s %9s %9s %7s\n", "", "", "resources", "state, kB",
+	fmt.Printf("Deploy to the sandbox %36s %21s\n", "up", "up, no changes")
+	fmt.Printf("%-9s %-9s %7s %8s %7s %7s %5s %7s %7s %5s\n", "databases", "", "objects", "state kB",
 		"seconds", "CPU s", "MB", "seconds", "CPU s", "MB")
 	for _, databases := range []int{1, 10, 20, 100} {
 		progress(fmt.Sprintf("deploying %d databases with the component and by hand", databases))
@@ -79,21 +80,21 @@ func deployments(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		row(fmt.Sprintf("%d database(s)", databases), "component", component)
+		row(strconv.Itoa(databases), "component", component)
 		row("", "by hand", hand)
-		fmt.Printf("%-15s%-10s %9s %9.2f %9.2f %9.2f %7.2f %9.2f %9.2f %7.2f\n", "", "ratio", "",
+		fmt.Printf("%-9s %-9s %7s %8.2f %7.2f %7.2f %5.2f %7.2f %7.2f %5.2f\n", "", "ratio", "",
 			ratio(component.state, hand.state),
 			component.up.seconds/hand.up.seconds, component.up.cpu/hand.up.cpu, ratio(component.up.memory, hand.up.memory),
 			component.again.seconds/hand.again.seconds, component.again.cpu/hand.again.cpu,
 			ratio(component.again.memory, hand.again.memory))
 	}
 	fmt.Println("\nCPU seconds and memory of a deployment are those of Pulumi and the program\n" +
-		"together; the component's resources include the components themselves.")
+		"together; the component's objects include the components themselves.")
 	return nil
 }
 
 func row(name, program string, d deployment) {
-	fmt.Printf("%-15s%-10s %9d %9d %9.1f %9.1f %7d %9.1f %9.1f %7d\n", name, program, d.resources, d.state/1000,
+	fmt.Printf("%-9s %-9s %7d %8d %7.1f %7.1f %5d %7.1f %7.1f %5d\n", name, program, d.resources, d.state/1000,
 		d.up.seconds, d.up.cpu, megabytes(d.up.memory), d.again.seconds, d.again.cpu, megabytes(d.again.memory))
 }
 
