@@ -132,7 +132,7 @@ func (c *Credentials) bring(ctx *pulumi.Context, name, secret string, from Bitwa
 		return err
 	}
 	if secret == B2Secret {
-		c.SecretName = outputOf(externalSecret, secret)
+		c.SecretName = externalSecret.output(secret)
 	}
 	c.ready = append(c.ready, externalSecret)
 	return nil

@@ -91,7 +91,7 @@ func NewDashboard(ctx *pulumi.Context, name string, args *DashboardArgs, opts ..
 		return nil, err
 	}
 
-	made.ConfigMap = outputOf(configMap, dashboardName)
+	made.ConfigMap = configMap.output(dashboardName)
 	registerOutputs(ctx, made)
 	return made, nil
 }

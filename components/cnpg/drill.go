@@ -180,9 +180,9 @@ func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.
 		return nil, err
 	}
 
-	drill.ClusterName = outputOf(cluster, name)
-	drill.Source = outputOf(cluster, string(full.Source))
-	drill.CheckJob = outputOf(checkJob, name+"-check")
+	drill.ClusterName = cluster.output(name)
+	drill.Source = cluster.output(string(full.Source))
+	drill.CheckJob = checkJob.output(name + "-check")
 	registerOutputs(ctx, drill)
 	return drill, nil
 }

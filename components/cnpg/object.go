@@ -102,17 +102,22 @@ func (o object) allLabels() pulumi.StringMap {
 	return labels
 }
 
-// outputOf is a value that is known when an object is there. What uses it is made
+// output is a value that is known when the object is there. What uses it is made
 // after the object and deleted before it.
-func outputOf(object *kubernetesObject, value string) pulumi.StringOutput {
-	return object.Metadata.ApplyT(func(map[string]any) string {
+func (o *kubernetesObject) output(value string) pulumi.StringOutput {
+	return o.Metadata.ApplyT(func(map[string]any) string {
 		return value
 	}).(pulumi.StringOutput) // the function returns a string
 }
 
 // registerOutputs registers a component's outputs: its fields with a pulumi tag.
 func registerOutputs(ctx *pulumi.Context, component pulumi.ComponentResource) {
-	outputs, fields := pulumi.Map{}, reflect.ValueOf(component).Elem()
+	registerOutputsOf(ctx, component, component)
+}
+
+// registerOutputsOf takes the outputs from another value of the component's type.
+func registerOutputsOf[C pulumi.ComponentResource](ctx *pulumi.Context, component, described C) {
+	outputs, fields := pulumi.Map{}, reflect.ValueOf(described).Elem()
 	for i := range fields.NumField() {
 		if name := fields.Type().Field(i).Tag.Get("pulumi"); name != "" {
 			outputs[name] = fields.Field(i).Interface().(pulumi.Output) // only outputs have the tag
