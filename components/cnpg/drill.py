@@ -124,7 +124,8 @@ def tick():
     when its time is over or the other container has gone."""
     write("alive")
     if time.time() - STARTED > float(ENV["DEADLINE"]):
-        raise Found("CB80", "the run took longer than its deadline of %s s" % ENV["DEADLINE"])
+        why = "took longer than" if there("result/version") else "saw no container with PostgreSQL before"
+        raise Found("CB80", "the run %s its deadline of %s s" % (why, ENV["DEADLINE"]))
     if there("bye") and not there("done"):
         raise Found("CB77", "the container with PostgreSQL has ended: " + (last_line(read("result/failed")) or "see its log"))
     try:
@@ -313,6 +314,9 @@ def choose(copy, major):
     return newest, False
 
 
+INCOMPLETE = "WAL segment %s is missing, without which the base backup is not complete"
+
+
 class Recovery:
     """Fetches what PostgreSQL asks for, and ahead of it."""
 
@@ -328,11 +332,13 @@ class Recovery:
 
     def claim(self, backup):
         """How far the WAL of the copy goes on the timeline that a recovery follows."""
-        self.timeline = int(backup["begin_wal"][:8], 16)
+        self.timeline = begin = int(backup["begin_wal"][:8], 16)
         while self.timeline + 1 in self.copy.histories:
             self.timeline += 1
         on_it = [segment(n, self.size) for n in self.copy.wal if whole_wal(n) and int(n[:8], 16) == self.timeline]
         self.end, self.switch = max(on_it, default=None), 0
+        if self.end is None and self.timeline == begin:
+            raise Found("CB50", INCOMPLETE % backup["begin_wal"])
         if self.end is None:
             # Nothing was archived on it yet: it goes as far as its ancestor went.
             lines = self.history("%08X.history" % self.timeline)
@@ -426,6 +432,10 @@ class Recovery:
 
     def judge(self, replayed):
         """Says what is wrong with the WAL if recovery ended before the copy does."""
+        last = max([int(name[:8], 16) for name in self.copy.wal], default=0)
+        if last > self.timeline:
+            raise Found("CB50", "there is WAL of timeline %d, and no history of timeline %d: recovery ended on timeline %d"
+                        % (last, self.timeline + 1, self.timeline))
         if self.switch:
             if replayed >= self.switch:
                 return
@@ -451,11 +461,22 @@ def complaint(log):
         r"incorrect prev-link|out-of-order|invalid info bits|could not decompress",
         r"unrecognized configuration parameter|invalid value for parameter",
         r"(?:FATAL|PANIC): ",
+        r"ERROR: ",
     ):
         for line in log.splitlines():
             if re.search(words, line):
                 return re.sub(r"^.*?\b(?:LOG|ERROR|FATAL|PANIC): +", "", line.strip())
     return last_line(log)
+
+
+def absent_library(text):
+    found = re.search(r'(?:could not (?:access file|load library)|incompatible library) "([^"]+)"', text)
+    return found[1] if found else ""
+
+
+def outcome(name):
+    """A command's exit status, what it said, and what it complained about."""
+    return read("result/" + name + ".status"), read("result/" + name), read("result/" + name + ".errors")
 
 
 class Run:
@@ -501,6 +522,9 @@ class Run:
             missing = "does not exist" in said or "Missing file" in said or "NoSuchKey" in said
             raise Found(code_of(said, "CB49" if missing else "CB53"),
                         "base backup %s cannot be unpacked: %s" % (backup["backup_id"], last_line(said)))
+        if not there("data/backup_label"):
+            # PostgreSQL would begin in the middle of it, and not notice.
+            raise Found("CB53", "base backup %s has no backup_label, which is written at its end" % backup["backup_id"])
         self.report["baseSeconds"] = round(time.time() - STARTED)
         self.report["stored"] = copy.stored(backup)
         return copy, backup, recovery
@@ -513,30 +537,32 @@ class Run:
         self.report["wal"], self.report["lastWAL"] = recovery.fetched, recovery.last
         self.report["stored"] += recovery.bytes
         if not there("result/ready"):
-            raise self.why_not(recovery)
+            raise self.why_not(recovery, "PostgreSQL does not start")
         begin = time.time()
         recovery.serve("done")
         self.report["checkSeconds"] = round(time.time() - begin)
 
-    def why_not(self, recovery):
-        """Why PostgreSQL did not get to an end."""
+    def why_not(self, recovery, what):
+        """Why PostgreSQL did not get to an end, or what it does not do."""
         log = read("postgres.log")
         if recovery.broken is not None:
             return recovery.broken
-        library = re.search(r'could not (?:access file|load library) "([^"]+)"', log)
+        library = absent_library(log)
         if library:
-            return Found("CB76", "the image has no library %s, which the database loads" % library[1])
+            return Found("CB76", "the image has no library %s, which the database loads" % library)
+        if re.search("in history file|is not a child of this server's history", log):
+            return Found("CB52", "the history of a timeline makes no sense: " + complaint(log))
         if "No space left on device" in log:
             return Found("CB75", "PostgreSQL has no space: " + complaint(log))
         if re.search("could not locate required checkpoint|WAL ends before", log):
             gone = [name for name in recovery.missing if whole_wal(name)]
             if gone:
-                return Found("CB50", "WAL segment %s is missing, without which the base backup is not complete" % gone[0])
+                return Found("CB50", INCOMPLETE % gone[0])
             return Found("CB54", "recovery ended in WAL segment %s: %s" % (recovery.last, complaint(log)))
-        return Found("CB77", "PostgreSQL does not start: " + (complaint(log) or last_line(read("result/failed"))))
+        return Found("CB77", what + ": " + (complaint(log) or last_line(read("result/failed"))))
 
     def judge(self, copy, recovery):
-        self.check("answers", "passed")
+        self.judge_answers()
         lsn, transaction, size = (read("result/facts").split("|") + ["", "", ""])[:3]
         replayed = position(lsn) if lsn else 0
         self.report["size"] = int(size or 0)
@@ -558,46 +584,64 @@ class Run:
                       % (moment(restored), age // 60, float(ENV["MAX_AGE"]) // 60))
         else:
             self.check("recent", "passed")
-        library = re.search(r'could not (?:access file|load library) "([^"]+)"', read("result/libraries"))
-        if library:
-            self.fail("libraries", "CB76", "the image has no library %s, which functions of the database are in" % library[1])
-        else:
-            self.check("libraries", "passed")
+        self.judge_libraries()
         self.judge_amcheck()
         self.judge_checksums()
         self.judge_query()
 
+    def judge_answers(self):
+        status, _, errors = outcome("libraries")
+        if status == "0" or absent_library(errors):
+            self.check("answers", "passed")
+        else:
+            self.fail("answers", "CB77", "a database takes no connection: " + complaint(errors))
+
+    def judge_libraries(self):
+        status, _, errors = outcome("libraries")
+        library = absent_library(errors)
+        if library:
+            self.fail("libraries", "CB76", "the image has no library %s, which functions of the database are in" % library)
+        elif status != "0":
+            self.check("libraries", "not made", "a database takes no connection")
+        elif "ERROR: " in errors:
+            self.check("libraries", "not made", complaint(errors))
+        else:
+            self.check("libraries", "passed")
+
     def judge_amcheck(self):
-        status, said = read("result/amcheck.status"), read("result/amcheck")
+        status, found, errors = outcome("amcheck")
+        said = found + "\n" + errors
         if status == "none":
             self.check("sound", "not made", "the image has no pg_amcheck")
-        elif status == "0":
-            self.check("sound", "passed")
         elif "invalid page in block" in said or "page verification failed" in said:
             self.fail("sound", "CB55", next(l for l in said.splitlines() if "invalid page in" in l or "page verification" in l).strip())
-        elif status == "2":
+        elif found or status == "2":
             self.fail("sound", "CB56", " ".join(said.split())[:200])
+        elif status == "0" and "skipping" not in errors:
+            self.check("sound", "passed")
         else:
-            self.check("sound", "not made", "pg_amcheck failed: " + last_line(said))
+            self.check("sound", "not made", "pg_amcheck failed: " + last_line(errors))
 
     def judge_checksums(self):
-        status, said = read("result/checksums.status"), read("result/checksums")
+        status, _, errors = outcome("checksums")
         if status == "off":
             self.check("checksums", "not made", "the database has no checksums of its pages")
         elif status == "none":
             self.check("checksums", "not made", "the image has no pg_checksums")
         elif status == "0":
             self.check("checksums", "passed")
-        elif "checksum verification failed" in said:
-            self.fail("checksums", "CB55", next(l for l in said.splitlines() if "checksum verification failed" in l).strip())
+        elif "checksum verification failed" in errors:
+            self.fail("checksums", "CB55", next(l for l in errors.splitlines() if "checksum verification failed" in l).strip())
         else:
-            self.check("checksums", "not made", "pg_checksums failed: " + last_line(said))
+            self.check("checksums", "not made", "pg_checksums failed: " + last_line(errors))
 
     def judge_query(self):
-        status, said = read("result/query.status"), read("result/query")
+        status, said, errors = outcome("query")
         if status == "none":
             self.check("query", "not made", "there is none")
-        elif status == "0" and said == ENV.get("RESULT", "").strip():
+        elif status != "0":
+            self.fail("query", "CB79", "the query failed: " + complaint(errors))
+        elif said == ENV.get("RESULT", "").strip():
             self.check("query", "passed")
         else:
             self.fail("query", "CB79", "the query returned %r, and should have returned %r" % (said[:120], ENV.get("RESULT", "")[:80]))
@@ -606,7 +650,7 @@ class Run:
         copy, _, recovery = self.restore()
         self.recover(copy, recovery)
         if not there("result/facts") or there("result/failed"):
-            raise Found("CB77", "the restored database stopped answering: " + complaint(read("postgres.log")))
+            raise self.why_not(recovery, "the restored database does not answer")
         self.judge(copy, recovery)
         if self.found is not None:
             raise self.found

@@ -2,10 +2,12 @@
 # asks it. What the files mean by which the two talk is said there.
 #
 # QUERY, DATABASE  the user's query, empty for none, and where it is asked
+# EXTENSIONS_PATH  folders with programs of extensions
 set -eu
 export LC_ALL=C TZ=UTC0 PGUSER=postgres PGDATABASE=postgres PGPORT=5432
-# What is set for a role or a database must not get in the way.
-export PGOPTIONS='-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 -c default_transaction_read_only=off'
+# What is set for a role or a database must not get in the way, or hide damage.
+export PGOPTIONS='-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 -c default_transaction_read_only=off
+ -c lc_messages=C -c zero_damaged_pages=off -c ignore_checksum_failure=off'
 run=${DRILL_FOLDER:-/drill}
 PGHOST=${TMPDIR:-/tmp}
 export PGHOST
@@ -13,11 +15,11 @@ cd "$run"
 
 say() { echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $*"; }
 
-# result keeps what a command said and its status.
+# result keeps what a command said, what it complained about, and its status.
 result() { # name, command
   name=$1 status=0
   shift
-  "$@" >"result/$name" 2>&1 || status=$?
+  "$@" >"result/$name" 2>"result/$name.errors" || status=$?
   echo "$status" >"result/$name.status"
 }
 
@@ -87,17 +89,18 @@ esac
 FETCH
   megabytes=$(($(control 'Bytes per WAL segment') / 1048576))
   most=$((4 * megabytes > 1024 ? 4 * megabytes : 1024))
-  # Its own settings but for what would reach out of here: no archive, no primary,
-  # no standby to wait for, no worker of an extension or a subscription. Memory is
-  # the container's, and nothing has to survive a crash.
+  # Its own settings but for what would reach out of here or hide damage: no
+  # archive, no primary, no standby to wait for, no worker of an extension or a
+  # subscription. Memory is the container's, and nothing has to survive a crash.
   postgres -D "$run/data" \
     -c hba_file="$run/hba.conf" -c unix_socket_directories="$PGHOST" -c listen_addresses= -c port=$PGPORT \
     -c ssl=off -c logging_collector=off -c log_destination=stderr -c log_min_messages=warning -c lc_messages=C \
     -c log_line_prefix='%m [%p] ' -c archive_mode=off -c archive_command= -c hot_standby=off \
     -c primary_conninfo= -c primary_slot_name= -c synchronous_standby_names= \
     -c max_logical_replication_workers=0 -c max_worker_processes=0 -c autovacuum=off \
-    -c shared_buffers=128MB -c huge_pages=off -c min_wal_size=$((2 * megabytes))MB -c max_wal_size=${most}MB \
+    -c shared_buffers=128MB -c huge_pages=off -c min_dynamic_shared_memory=0 -c min_wal_size=$((2 * megabytes))MB -c max_wal_size=${most}MB \
     -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c restart_after_crash=off \
+    -c zero_damaged_pages=off -c ignore_checksum_failure=off -c ignore_invalid_pages=off -c recovery_min_apply_delay=0 \
     -c recovery_target= -c recovery_target_time= -c recovery_target_name= -c recovery_target_xid= -c recovery_target_lsn= \
     -c recovery_target_timeline=latest -c recovery_target_action=promote -c recovery_end_command= -c archive_cleanup_command= \
     -c restore_command="sh '$run/fetch' '$run' '%f' '%p'" >postgres.log 2>&1 &
@@ -119,14 +122,18 @@ facts() {
     (select sum(pg_database_size(oid)) from pg_database)" >facts
 }
 
-# libraries loads every library that a function is in.
+# libraries connects to every database, and loads every library that a function is
+# in. It fails if a database takes no connection.
 libraries() {
-  psql -XAtc 'select datname from pg_database where datallowconn' | while read -r database; do
-    PGDATABASE=$database psql -XAt 2>&1 <<'SQL' || true
+  psql -XqAtc 'update pg_database set datallowconn = true' &&
+    psql -XAtc "select 'postgresql:///' || regexp_replace(encode(namesend(datname), 'hex'), '(..)', '%\1', 'g')
+      from pg_database where datconnlimit <> -2" >addresses || return
+  while read -r address; do
+    psql -XAt -d "$address" <<'SQL' || return
 select format('load %L', probin) from (select distinct probin from pg_proc where probin is not null) as used
 \gexec
 SQL
-  done
+  done <addresses
 }
 
 check() {
@@ -138,7 +145,7 @@ check() {
     echo none >result/amcheck.status
   fi
   if [ -n "${QUERY:-}" ]; then
-    result query psql -d "$DATABASE" -XqAt -v ON_ERROR_STOP=1 -c "$QUERY"
+    PGDATABASE=$DATABASE result query psql -XqAt -v ON_ERROR_STOP=1 -c "$QUERY"
   else
     echo none >result/query.status
   fi
@@ -159,10 +166,12 @@ main() {
   trap 'leave $?' EXIT
   trap 'exit 143' TERM
   command -v postgres >/dev/null || PATH=$PATH:$(echo /usr/lib/postgresql/*/bin)
+  PATH=$PATH${EXTENSIONS_PATH:+:$EXTENSIONS_PATH}
   until [ -e begin ]; do sleep 0.1; done
   watch &
   watching=$!
   postgres --version | sed 's/^[^0-9]*//; s/[^0-9].*//' >version
+  [ "$(cat version)" -lt 17 ] || PGOPTIONS="$PGOPTIONS -c event_triggers=off -c transaction_timeout=0"
   mv version result/version
   until_there restored
   if start; then

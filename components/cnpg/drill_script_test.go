@@ -103,6 +103,12 @@ func TestDrillJudgesHowFarRecoveryGot(t *testing.T) {
 		"the segment is on the timeline before": {
 			`list(map(seg, range(2, 5))) + ["00000002.history"] + [seg(5, 2), seg(6, 2)]`, "7", "[seg(4, 2), seg(7, 2)]", "passed",
 		},
+		"the history of the next timeline is missing": {
+			`list(map(seg, range(2, 6))) + [seg(5, 2), seg(6, 2)]`, "6", "[seg(6)]", "CB50 there is WAL of timeline 2",
+		},
+		"one of the histories is missing": {
+			`list(map(seg, range(2, 6))) + [seg(5, 3), "00000003.history"]`, "6", "[seg(6)]", "CB50 there is WAL of timeline 3",
+		},
 		"right after a failover": {`list(map(seg, range(2, 6))) + ["00000002.history"]`, "5", "[seg(5, 2)]", "passed"},
 		"right after a failover, and the end is not archived": {
 			`list(map(seg, range(2, 5))) + ["00000002.history"]`, "5", "[seg(5, 2), seg(5)]", "passed",
@@ -126,6 +132,20 @@ except Found as found:
 			assert.True(t, strings.HasPrefix(got, test.want), got)
 		})
 	}
+}
+
+// WAL that is archived while a drill runs is none of its copy, as it was when the
+// run began.
+func TestDrillLeavesOutWhatComesLater(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "none passed", inDrillScript(t, nil, pretended+`
+recovery = Recovery(pretended([], list(map(seg, range(2, 7)))), {"begin_wal": seg(2)})
+os.makedirs(path("ask"))
+os.makedirs(path("answer"))
+write("ask/" + seg(7))
+recovery.answer()
+recovery.judge(7 * recovery.size)
+print(read("answer/" + seg(7)), "passed")`))
 }
 
 // A line of the report must fit into what Kubernetes keeps of it, whatever the
@@ -166,5 +186,67 @@ print(json.dumps(run.report))`)
 	require.NoError(t, json.Unmarshal(content, &known))
 	for field := range known {
 		assert.Contains(t, written, field)
+	}
+}
+
+// Silence is never taken for passed: what a check has to show, it has to show.
+func TestDrillChecksHaveToBeMade(t *testing.T) {
+	t.Parallel()
+	const refused = `psql: error: connection to server on socket "/tmp/.s.PGSQL.5432" failed: FATAL:  database locale is incompatible`
+	for name, test := range map[string]struct{ files, want string }{
+		"none was made": {"{}", "answers failed, libraries not made, sound not made, checksums not made, query failed"},
+		"all of them": {
+			`{"libraries.status": "0", "amcheck.status": "0", "checksums.status": "0", "query.status": "0", "query": "t"}`,
+			"answers passed, libraries passed, sound passed, checksums passed, query passed",
+		},
+		"the image has no programs": {
+			`{"libraries.status": "0", "amcheck.status": "none", "checksums.status": "none", "query.status": "none"}`,
+			"answers passed, libraries passed, sound not made, checksums not made, query not made",
+		},
+		"a database refuses": {
+			`{"libraries.status": "2", "libraries.errors": '''` + refused + `''', "amcheck.status": "1", "amcheck.errors": "pg_amcheck: error: x",
+			  "checksums.status": "1", "checksums.errors": "pg_checksums: error: cluster must be shut down",
+			  "query.status": "2", "query.errors": "psql: error: x"}`,
+			"answers failed, libraries not made, sound not made, checksums not made, query failed",
+		},
+		"with complaints that mean nothing": {
+			`{"libraries.status": "0", "libraries.errors": "WARNING:  database has no actual collation version",
+			  "amcheck.status": "0", "amcheck.errors": "WARNING:  x", "checksums.status": "off", "query.status": "0",
+			  "query": "t", "query.errors": "WARNING:  x"}`,
+			"answers passed, libraries passed, sound passed, checksums not made, query passed",
+		},
+		"a library that only loads at the start": {
+			`{"libraries.status": "0", "libraries.errors": "ERROR:  pg_cron can only be loaded via shared_preload_libraries",
+			  "amcheck.status": "0", "checksums.status": "0", "query.status": "none"}`,
+			"answers passed, libraries not made, sound passed, checksums passed, query not made",
+		},
+		"a library that is not there": {
+			`{"libraries.status": "0", "libraries.errors": 'ERROR:  could not access file "$libdir/x": No such file or directory',
+			  "amcheck.status": "0", "checksums.status": "0", "query.status": "none"}`,
+			"answers passed, libraries failed, sound passed, checksums passed, query not made",
+		},
+		"a database is left out, and damage found before the end": {
+			`{"libraries.status": "0", "amcheck.status": "0", "amcheck.errors": 'pg_amcheck: warning: skipping database "app"',
+			  "checksums.status": "1", "checksums.errors": "pg_checksums: error: checksum verification failed in file \"base/5/1\"",
+			  "query.status": "0", "query": "f"}`,
+			"answers passed, libraries passed, sound not made, checksums failed, query failed",
+		},
+		"damage, and then no more": {
+			`{"libraries.status": "0", "amcheck.status": "1", "amcheck": "heap table x: corrupt", "checksums.status": "0", "query.status": "none"}`,
+			"answers passed, libraries passed, sound failed, checksums passed, query not made",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := inDrillScript(t, []string{"COPY=b2", "RESULT=t"}, `
+os.makedirs(path("result"))
+for name, text in (`+test.files+`).items():
+    write("result/" + name, text)
+say, run = lambda text: None, Run()
+for judge in (run.judge_answers, run.judge_libraries, run.judge_amcheck, run.judge_checksums, run.judge_query):
+    judge()
+print(", ".join(c["name"] + " " + c["result"] for c in run.report["checks"]))`)
+			assert.Equal(t, test.want, got)
+		})
 	}
 }

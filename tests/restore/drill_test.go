@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
+	"github.com/homelab-iac/pulumi-cnpg-backup/internal/restoretime"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
@@ -37,6 +38,7 @@ func (w *world) drill(t *testing.T, at *s3server.Store, oldest bool) batchv1.Cro
 	job, found := w.render(t, 1).Drills[name]
 	require.True(t, found)
 	with(job, "TURN", "")
+	with(job, "DEADLINE", "1800")
 	if oldest {
 		with(job, "TURN", "0")
 		with(job, "PERIOD", strconv.FormatInt(4*time.Now().Unix(), 10))
@@ -79,11 +81,12 @@ func results(report cnpg.DrillReport) map[string]string {
 
 // drilled is a world with two base backups, tables that the WAL does not touch
 // any more, and a mirror.
-func drilled(t *testing.T, initdb ...string) (*world, *lab.Life, moment) {
+func drilled(t *testing.T, prepare func(*testing.T, *lab.Life), initdb ...string) (*world, *lab.Life, moment) {
 	t.Helper()
 	w := newWorld(t, cnpg.B2, "")
 	w.storesAsItIs()
 	life := w.begin(t, append(initdb, "--data-checksums")...)
+	prepare(t, life)
 	require.NoError(t, life.Exec(t.Context(), "create table still as select i, md5(i::text) as text from generate_series(1, 20000) as i"))
 	_, err := life.Backup(t.Context())
 	require.NoError(t, err)
@@ -103,14 +106,87 @@ func drilled(t *testing.T, initdb ...string) (*world, *lab.Life, moment) {
 	return w, life, last
 }
 
+// asItIs prepares nothing.
+func asItIs(*testing.T, *lab.Life) {}
+
+// folder is an empty one of the lab, until the test ends.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(lab.Directory(), "folder-")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// execute runs statements, each in a transaction of its own.
+func execute(t *testing.T, life *lab.Life, statements ...string) {
+	t.Helper()
+	for _, statement := range statements {
+		require.NoError(t, life.Exec(t.Context(), statement))
+	}
+}
+
+// set adds lines to the settings of a server that does not read them.
+func set(t *testing.T, life *lab.Life, lines string) {
+	t.Helper()
+	before, err := os.ReadFile(life.Settings())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(life.Settings(), append(before, "\n"+lines+"\n"...), 0o600))
+}
+
+// unusual prepares a database that makes it hard for a drill.
+func unusual(t *testing.T, life *lab.Life) {
+	t.Helper()
+	execute(t, life,
+		"create tablespace old location '"+folder(t)+"'", `create tablespace "o'ther one" location '`+folder(t)+"'",
+		"create table kept tablespace old as select i from generate_series(1, 10000) as i",
+		`create index on kept (i) tablespace "o'ther one"`,
+		`create database " it is a ""strange"" name, isn't=it? $x"`, "create database closed allow_connections false",
+		// A C library in which text sorts in another order says so at each connection.
+		"update pg_database set datcollversion = '0.1' where datname = 'postgres'",
+		"alter role postgres set default_transaction_read_only = on", "alter database postgres set statement_timeout = '1ms'",
+	)
+	if major(t, life) >= 17 {
+		execute(t, life,
+			"create function go_away() returns event_trigger language plpgsql as "+
+				"$$begin if current_setting('application_name') in ('psql', 'pg_amcheck') then raise exception 'go away'; end if; end$$",
+			"create event trigger no_login on login execute function go_away()",
+			"create event trigger no_ddl on ddl_command_start execute function go_away()",
+		)
+	}
+	set(t, life, "max_connections = 3000\nhuge_pages = on\nshared_buffers = '64GB'\nmin_dynamic_shared_memory = '64GB'\n"+
+		"shared_preload_libraries = 'pg_stat_statements, auto_explain'\nrecovery_min_apply_delay = '1d'\n"+
+		"archive_command = 'exit 1'\nlog_statement = 'all'\nlog_destination = 'csvlog'\nlogging_collector = on")
+}
+
+func major(t *testing.T, life *lab.Life) int {
+	t.Helper()
+	var number int
+	require.NoError(t, life.Query(t.Context(), &number, "select current_setting('server_version_num')::int / 10000"))
+	return number
+}
+
 // TestDrill restores either copy, from its newest base backup and from its oldest.
 func TestDrill(t *testing.T) {
 	t.Parallel()
-	for name, initdb := range map[string][]string{"as usual": nil, "with large WAL segments": {"--wal-segsize=64"}} {
+	for name, test := range map[string]struct {
+		prepare func(*testing.T, *lab.Life)
+		initdb  []string
+	}{
+		"as usual": {func(t *testing.T, life *lab.Life) {
+			t.Helper()
+			execute(t, life, "alter system set log_min_messages = 'panic'")
+		}, nil},
+		"with all that is unusual": {unusual, []string{
+			"--wal-segsize=64", "--waldir=" + filepath.Join(folder(t), "wal"), "--locale-provider=icu", "--icu-locale=de",
+		}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			w, life, last := drilled(t, initdb...)
-			if initdb == nil {
-				require.NoError(t, life.Exec(t.Context(), "alter system set log_min_messages = 'panic'"))
+			w, _, last := drilled(t, test.prepare, test.initdb...)
+			w.args.Drill.Query = strings.Replace(w.args.Drill.Query, "''", "$$$$", 1)
+			// What an instance leaves that goes over to another timeline.
+			for _, at := range []*s3server.Store{w.b2, w.nas} {
+				require.NoError(t, at.Write(t.Context(), prefix(1)+"/wals/0000000100000000/0000000100000000000000FE.partial", nil))
 			}
 			for _, at := range []*s3server.Store{w.b2, w.nas} {
 				for _, oldest := range []bool{false, true} {
@@ -131,7 +207,7 @@ func TestDrill(t *testing.T) {
 					after, err := at.List(t.Context(), "")
 					require.NoError(t, err)
 					assert.Equal(t, before, after, "a drill changes nothing in the store")
-					t.Logf("%s oldest=%t: %s", report.Copy, oldest, run.Output[strings.LastIndex(strings.TrimSpace(run.Output), "\n")+1:])
+					t.Logf("%s oldest=%t to %s in %d s", report.Copy, oldest, report.RestoredTo, report.Seconds)
 				}
 			}
 		})
@@ -142,7 +218,7 @@ func TestDrill(t *testing.T) {
 // code of it.
 func TestDrillFindsDamage(t *testing.T) {
 	t.Parallel()
-	w, life, _ := drilled(t)
+	w, life, _ := drilled(t, asItIs)
 	objects, err := w.nas.List(t.Context(), prefix(1)+"/")
 	require.NoError(t, err)
 	var bases, segments []string
@@ -185,6 +261,14 @@ func TestDrillFindsDamage(t *testing.T) {
 		}},
 		{"the data of a base backup are gone", "CB49", func(t *testing.T, _ *batchv1.CronJob) client.Client {
 			gone(t, base)
+			return w.secrets
+		}},
+		{"the end of a base backup is gone", "CB53", func(t *testing.T, _ *batchv1.CronJob) client.Client {
+			changed(t, base, func(content []byte) []byte { return content[:inTar(t, content, "backup_label")-512] })
+			return w.secrets
+		}},
+		{"no WAL", "CB50", func(t *testing.T, _ *batchv1.CronJob) client.Client {
+			gone(t, segments...)
 			return w.secrets
 		}},
 		{"no base backup", "CB46", func(t *testing.T, _ *batchv1.CronJob) client.Client {
@@ -264,20 +348,46 @@ func TestDrillFindsDamage(t *testing.T) {
 		})
 	}
 
-	for _, test := range []struct{ name, code, statement, setting, mend string }{
-		{"the database loads a library that is not there", "CB76", "", "shared_preload_libraries = 'nowhere'", ""},
-		{"a setting that PostgreSQL does not know", "CB77", "", "no_such_setting = 1", ""},
-		{"functions are in a library that is not there", "CB76", "create function nowhere(regclass) returns void language c as '$libdir/amcheck', 'bt_index_check'; " +
-			"update pg_proc set probin = 'nowhere' where proname = 'nowhere'", "", "drop function nowhere"},
-		{"an index is in the wrong order", "CB56", wrongOrder, "", "drop table ordered"},
+	libz, err := filepath.Glob("/usr/lib/*/libz.so.1")
+	require.NoError(t, err)
+	require.NotEmpty(t, libz)
+	for _, test := range []struct {
+		name, code, setting string
+		statements, mend    []string
+	}{
+		{"the database loads a library that is not there", "CB76", "shared_preload_libraries = 'nowhere'", nil, nil},
+		{"a session loads a library that is not there", "CB76", "session_preload_libraries = 'nowhere'", nil, nil},
+		{"a setting that PostgreSQL does not know", "CB77", "no_such_setting = 1", nil, nil},
+		{
+			"functions are in a library that is not there", "CB76", "",
+			[]string{functionIn("nowhere")},
+			[]string{"drop function elsewhere"},
+		},
+		{
+			"functions are in a library of something else", "CB76", "",
+			[]string{functionIn(libz[0])},
+			[]string{"drop function elsewhere"},
+		},
+		{
+			"the image lacks the locale of a database", "CB77", "",
+			[]string{"create database other", "update pg_database set datcollate = 'xx_XX', datctype = 'xx_XX' where datname = 'other'"},
+			[]string{"drop database other"},
+		},
+		{
+			"and that one takes no connections", "CB77", "",
+			[]string{
+				"create database other allow_connections false",
+				"update pg_database set datcollate = 'xx_XX', datctype = 'xx_XX' where datname = 'other'",
+			},
+			[]string{"drop database other"},
+		},
+		{"an index is in the wrong order", "CB56", "", []string{wrongOrder}, []string{"drop table ordered"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before, err := os.ReadFile(life.Settings())
 			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(life.Settings(), append(bytes.Clone(before), "\n"+test.setting+"\n"...), 0o600))
-			if test.statement != "" {
-				require.NoError(t, life.Exec(t.Context(), test.statement))
-			}
+			set(t, life, test.setting)
+			execute(t, life, test.statements...)
 			_, err = life.Backup(t.Context())
 			require.NoError(t, err)
 			require.NoError(t, life.Archived(t.Context()))
@@ -285,11 +395,88 @@ func TestDrillFindsDamage(t *testing.T) {
 			report, run := w.runDrill(t, w.drill(t, w.b2, false), w.secrets)
 			assert.Equal(t, test.code, report.Code, run.Output)
 			t.Logf("%s: %s", report.Code, report.Problem)
-			if test.mend != "" {
-				require.NoError(t, life.Exec(t.Context(), test.mend))
-			}
+			execute(t, life, test.mend...)
 		})
 	}
+}
+
+// functionIn makes a function that is in a library which need not be there.
+func functionIn(library string) string {
+	return "create function elsewhere(regclass) returns void language c as '$libdir/amcheck', 'bt_index_check'; " +
+		"update pg_proc set probin = '" + library + "' where proname = 'elsewhere'"
+}
+
+// TestDrillSeesThroughTheDatabasesSettings hides damage as the database's own
+// settings can.
+func TestDrillSeesThroughTheDatabasesSettings(t *testing.T) {
+	t.Parallel()
+	w, life, _ := drilled(t, func(t *testing.T, life *lab.Life) {
+		t.Helper()
+		execute(t, life, "alter role postgres set zero_damaged_pages = on", "alter role postgres set lc_messages = 'de_DE.UTF-8'")
+		set(t, life, "zero_damaged_pages = on\nignore_checksum_failure = on\nignore_invalid_pages = on")
+	})
+	var table string
+	require.NoError(t, life.Query(t.Context(), &table, "select pg_relation_filepath('still')"))
+	backups, err := w.b2.List(t.Context(), prefix(1)+"/base/")
+	require.NoError(t, err)
+	for _, object := range backups {
+		if strings.HasSuffix(object.Key, "/data.tar") {
+			content, err := w.b2.Read(t.Context(), object.Key)
+			require.NoError(t, err)
+			content[inTar(t, content, table)+8192-100] ^= 0xff
+			require.NoError(t, w.b2.Write(t.Context(), object.Key, content))
+		}
+	}
+	report, run := w.runDrill(t, w.drill(t, w.b2, false), w.secrets)
+	assert.Equal(t, "CB55", report.Code, run.Output)
+	assert.Equal(t, "failed", results(report)["sound"], run.Output)
+	assert.Equal(t, "failed", results(report)["checksums"], run.Output)
+}
+
+// TestDrillFollowsAFailover restores what two instances have written, and what is
+// left of it without the word of where the second one went on.
+func TestDrillFollowsAFailover(t *testing.T) {
+	t.Parallel()
+	w, life, _ := drilled(t, asItIs)
+	standby, err := life.Standby(t.Context(), mkdir(t, w.dir, "standby"), w.written(t, 1))
+	require.NoError(t, err)
+	t.Cleanup(standby.Stop)
+	last := insertAndArchive(t, life, 500)
+	require.NoError(t, standby.CatchUp(t.Context(), life))
+	life.Stop()
+	require.NoError(t, standby.Promote(t.Context()))
+	require.NoError(t, standby.AwaitArchived(t.Context()))
+	want := func(m moment) { w.args.Drill.Result = fmt.Sprintf("%d %s", m.contents.Rows, m.contents.Sum) }
+	requireCode := func(t *testing.T, code string) {
+		t.Helper()
+		report, run := w.runDrill(t, w.drill(t, w.b2, false), w.secrets)
+		require.Equal(t, code, report.Code, run.Output)
+		t.Logf("%s: %s", report.Code, report.Problem)
+	}
+	want(last)
+	requireCode(t, "") // nothing of the new timeline is archived but its history
+	for range 3 {
+		last = insertAndArchive(t, standby, 500)
+	}
+	want(last)
+	requireCode(t, "")
+	history := prefix(1) + "/wals/00000002.history"
+	content, err := w.b2.Read(t.Context(), history)
+	require.NoError(t, err)
+	for _, test := range []struct{ name, code, history string }{
+		{"empty", "CB52", ""}, {"senseless", "CB52", "senseless\n"}, {"gone", "CB50", "gone"},
+	} {
+		t.Run("the history is "+test.name, func(t *testing.T) {
+			if test.history == "gone" {
+				require.NoError(t, w.b2.Delete(t.Context(), history))
+			} else {
+				require.NoError(t, w.b2.Write(t.Context(), history, []byte(test.history)))
+			}
+			requireCode(t, test.code)
+		})
+	}
+	require.NoError(t, w.b2.Write(t.Context(), history, content))
+	requireCode(t, "")
 }
 
 // wrongOrder makes an index that is in another order than its operator class now
@@ -328,7 +515,7 @@ func TestDrillIsKilled(t *testing.T) {
 		kills, err = strconv.Atoi(given)
 		require.NoError(t, err)
 	}
-	w, _, _ := drilled(t)
+	w, _, _ := drilled(t, asItIs)
 	before, err := w.nas.List(t.Context(), "")
 	require.NoError(t, err)
 	_, whole := w.runDrill(t, w.drill(t, w.nas, false), w.secrets)
@@ -350,4 +537,46 @@ func TestDrillIsKilled(t *testing.T) {
 	}
 	report, run := w.runDrill(t, w.drill(t, w.nas, false), w.secrets)
 	assert.True(t, report.OK, run.Output)
+}
+
+// TestDrillFigures measures the drills of databases of as many gigabytes as
+// CNPG_BACKUP_DRILL_GB lists, "1 5": for docs/figures.md.
+func TestDrillFigures(t *testing.T) {
+	given := os.Getenv("CNPG_BACKUP_DRILL_GB")
+	if given == "" {
+		t.Skip("CNPG_BACKUP_DRILL_GB says no size")
+	}
+	for size := range strings.FieldsSeq(given) {
+		t.Run(size+" GB", func(t *testing.T) {
+			gigabytes, err := strconv.ParseFloat(size, 64)
+			require.NoError(t, err)
+			w := newWorld(t, cnpg.B2, "")
+			life := w.begin(t, "--data-checksums")
+			// The WAL of what was there before is not measured.
+			life.ArchiveBy(func(context.Context, string, []byte) error { return nil })
+			execute(t, life, "create extension pgcrypto")
+			for filled := 0.0; filled < gigabytes; filled += 0.13 {
+				execute(t, life, "insert into ledger (entry) select encode(gen_random_bytes(300), 'hex') || repeat('lorem ipsum ', 50) "+
+					"from generate_series(1, 100000)")
+			}
+			require.NoError(t, life.Archived(t.Context()))
+			life.ArchiveBy(nil)
+			_, err = life.Backup(t.Context())
+			require.NoError(t, err)
+			for range 20 {
+				insertAndArchive(t, life, 5000)
+			}
+			w.runMirror(t, 1)
+			life.Stop()
+			require.NoError(t, os.RemoveAll(filepath.Join(w.dir, "first")))
+			for _, at := range []*s3server.Store{w.b2, w.nas} {
+				report, run := w.runDrill(t, w.drill(t, at, false), w.secrets)
+				require.True(t, report.OK, run.Output)
+				t.Logf("FIGURE %s: %.2f GB, stored %.2f GB, %d WAL files: %d s, of which base backup %d, WAL %d, checks %d; %.1f s of CPU, %d MiB; estimate %s",
+					report.Copy, float64(report.Size)/1e9, float64(report.Stored)/1e9, report.WAL, report.Seconds, report.BaseSeconds,
+					report.WALSeconds, report.CheckSeconds, run.CPU.Seconds(), run.Peak>>20,
+					restoretime.Restore{Backup: report.Stored, Segments: report.WAL}.Time(0))
+			}
+		})
+	}
 }

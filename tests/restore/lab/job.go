@@ -35,8 +35,10 @@ type Run struct {
 	Left []string
 	// Took is how long it all took.
 	Took time.Duration
-	// Peak is the memory, in bytes, that the largest of its processes had.
+	// Peak is the memory, in bytes, that the largest of its processes had, and CPU the
+	// time that all of them took.
 	Peak int64
+	CPU  time.Duration
 }
 
 // RunJob runs the containers of a CronJob's pod as a kubelet would: those that
@@ -204,7 +206,7 @@ func (p pod) runAll(ctx context.Context, containers []corev1.Container, run *Run
 	type result struct {
 		output bytes.Buffer
 		ok     bool
-		peak   int64
+		usage  usage
 		err    error
 	}
 	results := make([]result, len(containers))
@@ -212,7 +214,7 @@ func (p pod) runAll(ctx context.Context, containers []corev1.Container, run *Run
 	for i := range containers {
 		all.Go(func() {
 			at := &results[i]
-			at.ok, at.peak, at.err = p.runContainer(ctx, containers[i], &at.output)
+			at.ok, at.usage, at.err = p.runContainer(ctx, containers[i], &at.output)
 		})
 	}
 	all.Wait()
@@ -221,7 +223,8 @@ func (p pod) runAll(ctx context.Context, containers []corev1.Container, run *Run
 		if at.err != nil {
 			return fmt.Errorf("container %s: %w", containers[i].Name, at.err)
 		}
-		run.Peak = max(run.Peak, at.peak)
+		run.Peak = max(run.Peak, at.usage.peak)
+		run.CPU += at.usage.cpu
 		run.Output += at.output.String()
 		if !at.ok && run.Failed == "" {
 			run.Failed = containers[i].Name
@@ -230,9 +233,14 @@ func (p pod) runAll(ctx context.Context, containers []corev1.Container, run *Run
 	return nil
 }
 
-// runContainer tells whether the command ended well, and the memory of the
-// largest process.
-func (p pod) runContainer(ctx context.Context, container corev1.Container, output *bytes.Buffer) (ok bool, peak int64, err error) {
+// usage is the memory of the largest process of a container, and the time of all.
+type usage struct {
+	peak int64
+	cpu  time.Duration
+}
+
+// runContainer tells whether the command ended well, and what it used.
+func (p pod) runContainer(ctx context.Context, container corev1.Container, output *bytes.Buffer) (ok bool, used usage, err error) {
 	path := imagePath(container)
 	environment := []string{
 		"PATH=" + path, "HOME=/", "TMPDIR=" + p.shared, "TERMINATION_LOG=" + p.message(), "DRILL_FOLDER=" + p.volume,
@@ -241,7 +249,7 @@ func (p pod) runContainer(ctx context.Context, container corev1.Container, outpu
 	for _, variable := range container.Env {
 		value, err := variableValue(ctx, p.namespace, variable, p.secrets)
 		if err != nil {
-			return false, 0, err
+			return false, usage{}, err
 		}
 		if variable.ValueFrom == nil {
 			value = kubelet.Expand(value, known)
@@ -255,39 +263,39 @@ func (p pod) runContainer(ctx context.Context, container corev1.Container, outpu
 	}
 	program, err := lookUp(command[0], path)
 	if err != nil {
-		return false, 0, err
+		return false, usage{}, err
 	}
 	// What Go says of a child's memory counts the moment before its exec, when it
 	// still was this process; time starts it out of a small one.
-	measured := filepath.Join(p.shared, "memory-"+container.Name)
-	cmd := exec.CommandContext(ctx, busybox, append([]string{"time", "-f", "%M", "-o", measured, program}, command[1:]...)...)
+	measured := filepath.Join(p.shared, "usage-"+container.Name)
+	cmd := exec.CommandContext(ctx, busybox, append([]string{"time", "-f", "%M %U %S", "-o", measured, program}, command[1:]...)...)
 	cmd.Env = environment
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	err = cmd.Run()
-	peak = measuredMemory(measured)
+	used = measuredUsage(measured)
 	var exit *exec.ExitError
 	// The end of ctx may also fall before a container's start or on its exit.
 	if errors.As(err, &exit) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return false, peak, nil
+		return false, used, nil
 	}
-	return err == nil, peak, err
+	return err == nil, used, err
 }
 
-// measuredMemory is what time wrote last, in bytes; of a job that was killed it
-// wrote nothing.
-func measuredMemory(file string) int64 {
+// measuredUsage is what time wrote last; of a job that was killed it wrote nothing.
+func measuredUsage(file string) usage {
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return 0
+		return usage{}
 	}
 	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	kibibytes, err := strconv.ParseInt(lines[len(lines)-1], 10, 64)
-	if err != nil {
-		return 0
+	var kibibytes int64
+	var user, system float64
+	if _, err := fmt.Sscan(lines[len(lines)-1], &kibibytes, &user, &system); err != nil {
+		return usage{}
 	}
-	return kibibytes << 10
+	return usage{kibibytes << 10, time.Duration((user + system) * float64(time.Second))}
 }
 
 // imagePath is where a container finds its programs: the copy image has nothing
