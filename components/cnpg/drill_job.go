@@ -189,7 +189,8 @@ func (job drillJob) postgresContainer() corev1.Container {
 		{Name: "DATABASE", Value: literally(job.options.Database)},
 	}
 	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "drill", MountPath: drillFolder})
-	var libraries []string
+	// As the operator's buildPostgresEnv does (pkg/management/postgres/instance.go).
+	var libraries, programs []string
 	for _, extension := range job.extensions {
 		// Where the operator mounts it, so that the database's settings find it.
 		at := "/extensions/" + extension.Name
@@ -198,9 +199,20 @@ func (job drillJob) postgresContainer() corev1.Container {
 		for _, folder := range extension.LdLibraryPath {
 			libraries = append(libraries, at+"/"+strings.Trim(folder, "/"))
 		}
+		for _, folder := range extension.BinPath {
+			programs = append(programs, at+"/"+strings.Trim(folder, "/"))
+		}
+		placeholders := strings.NewReplacer("$${", "${", "${image_root}", at)
+		for _, variable := range extension.Env {
+			container.Env = append(container.Env,
+				corev1.EnvVar{Name: variable.Name, Value: literally(placeholders.Replace(variable.Value))})
+		}
 	}
 	if len(libraries) > 0 {
 		container.Env = append(container.Env, corev1.EnvVar{Name: "LD_LIBRARY_PATH", Value: strings.Join(libraries, ":")})
+	}
+	if len(programs) > 0 {
+		container.Env = append(container.Env, corev1.EnvVar{Name: "EXTENSIONS_PATH", Value: strings.Join(programs, ":")})
 	}
 	return container
 }

@@ -120,7 +120,7 @@ func TestDrillReadsWithWhatMayOnlyRead(t *testing.T) {
 	args := drilling()
 	args.Generation = 2
 	args.Drill.BandwidthLimit = "4M"
-	args.Drill.Query, args.Drill.Result = "select count(*) > 0 from users", ""
+	args.Drill.Query, args.Drill.Result = "select count(*) > 0 from users where name <> $$$(HOME)$$", ""
 	args.MinIO.Retention = "2w"
 	jobs := drillJobs(t, false, args, storage)
 	restoring := podOf(jobs["authentik-drill-b2"]).Containers[0]
@@ -143,8 +143,9 @@ func TestDrillReadsWithWhatMayOnlyRead(t *testing.T) {
 	postgres := podOf(jobs["authentik-drill-b2"]).Containers[1]
 	assert.Equal(t, args.Spec.ImageName, postgres.Image)
 	assert.Equal(t, []string{"sh", "-c", drillPostgresScript}, postgres.Command)
-	assert.Equal(t, map[string]string{"HOME": "/tmp", "QUERY": "select count(*) > 0 from users", "DATABASE": "app"},
-		variables(postgres))
+	assert.Equal(t, map[string]string{
+		"HOME": "/tmp", "QUERY": "select count(*) > 0 from users where name <> $$$$$$(HOME)$$$$", "DATABASE": "app",
+	}, variables(postgres), "Kubernetes makes one dollar sign of two")
 
 	args.Drill.NewestOnly = true
 	args.Suspend = true
@@ -223,7 +224,9 @@ func TestDrillHasTheDatabasesExtensionsAndUser(t *testing.T) {
 	args := drilling()
 	args.Spec.PostgresUID, args.Spec.PostgresGID = 999, 999
 	args.Spec.PostgresConfiguration.Extensions = []cnpgv1.ExtensionConfiguration{{
-		Name: "vector_x", ImageVolumeSource: corev1.ImageVolumeSource{Reference: "example.org/vector:1.0.0"}, LdLibraryPath: []string{"system"},
+		Name: "vector_x", ImageVolumeSource: corev1.ImageVolumeSource{Reference: "example.org/vector:1.0.0"},
+		LdLibraryPath: []string{"system"}, BinPath: []string{"/bin"},
+		Env: []cnpgv1.ExtensionEnvVar{{Name: "DATA", Value: "${image_root}/share and $${this} for 5$"}},
 	}}
 	pod := podOf(drillJobs(t, false, args, nil)["authentik-drill-b2"])
 	assert.EqualValues(t, 999, *pod.SecurityContext.RunAsUser)
@@ -232,7 +235,10 @@ func TestDrillHasTheDatabasesExtensionsAndUser(t *testing.T) {
 	}})
 	assert.Contains(t, pod.Containers[1].VolumeMounts,
 		corev1.VolumeMount{Name: "ext-vector-x", MountPath: "/extensions/vector_x", ReadOnly: true})
-	assert.Equal(t, "/extensions/vector_x/system", variables(pod.Containers[1])["LD_LIBRARY_PATH"])
+	assert.Subset(t, variables(pod.Containers[1]), map[string]string{
+		"LD_LIBRARY_PATH": "/extensions/vector_x/system", "EXTENSIONS_PATH": "/extensions/vector_x/bin",
+		"DATA": "/extensions/vector_x/share and $${this} for 5$$",
+	})
 }
 
 // Each database has a time of its own, and its copies are half a week apart.
@@ -263,6 +269,53 @@ func TestDrillsSpreadOverTheWeek(t *testing.T) {
 	}
 }
 
+// Those of an environment never begin in the same hour, and one more database moves
+// none of the others.
+func TestDrillsOfAnEnvironmentDoNotMeet(t *testing.T) {
+	t.Parallel()
+	environment := func(count int) []*DatabaseArgs {
+		databases := make([]*DatabaseArgs, count)
+		for i := range databases {
+			databases[i] = drilling()
+			databases[i].Cluster = fmt.Sprintf("database-%d", i)
+		}
+		return databases
+	}
+	hours := func(databases []*DatabaseArgs) map[int]int {
+		runs := map[int]int{}
+		for _, args := range databases {
+			for _, schedule := range []string{args.Drill.B2Schedule, args.Drill.MinIOSchedule} {
+				var minute, hour, day int
+				_, err := fmt.Sscanf(schedule, "%d %d * * %d", &minute, &hour, &day)
+				require.NoError(t, err)
+				assert.Empty(t, checkJobSchedule(nil, schedule))
+				runs[day*24+hour]++
+			}
+		}
+		return runs
+	}
+	most, more := environment(84), environment(100)
+	SpreadDrills(most)
+	SpreadDrills(more)
+	for _, runs := range hours(most) {
+		assert.Equal(t, 1, runs)
+	}
+	for _, runs := range hours(more) {
+		assert.LessOrEqual(t, runs, 2)
+	}
+	for i := range most {
+		assert.Equal(t, most[i].Drill, more[i].Drill)
+	}
+
+	some := environment(3)
+	some[0].Drill.Enabled = nil
+	some[1].Drill.B2Schedule = "0 3 * * 1"
+	SpreadDrills(some)
+	assert.Empty(t, some[0].Drill.B2Schedule)
+	assert.Equal(t, "0 3 * * 1", some[1].Drill.B2Schedule)
+	assert.NotEmpty(t, some[1].Drill.MinIOSchedule)
+}
+
 func TestDrillOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -283,6 +336,11 @@ func TestDrillOptionsAreChecked(t *testing.T) {
 			a.Drill.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512m")}
 		}, "drill.resources.limits.memory"},
 		"a catalog alone": {inCatalog, "drill.image"},
+		"an extension out of a catalog": {func(a *DatabaseArgs) {
+			inCatalog(a)
+			a.Drill.Image = "ghcr.io/cloudnative-pg/postgresql:17.7"
+			a.Spec.PostgresConfiguration.Extensions = []cnpgv1.ExtensionConfiguration{{Name: "vector"}}
+		}, "drill.enabled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,8 +1,10 @@
 package cnpg
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
@@ -21,7 +23,8 @@ type DrillOptions struct {
 	Enabled *bool `json:"enabled,omitempty"`
 	// B2Schedule and MinIOSchedule are when to restore the copy there: five cron
 	// fields, without seconds. Default: once a week, at a time that depends on
-	// namespace and cluster, half a week apart.
+	// namespace and cluster, half a week apart. Two databases may draw the same
+	// time; [SpreadDrills] keeps those of an environment apart.
 	B2Schedule    string `json:"b2Schedule,omitempty"`
 	MinIOSchedule string `json:"minioSchedule,omitempty"`
 	// Suspend keeps the jobs but does not run them. Default false.
@@ -109,11 +112,43 @@ const week = 7 * 24 * time.Hour
 // weekly is a schedule for once a week. Its time is a cluster's own, so that
 // those of many spread over the week, and is moved by an offset.
 func weekly(n names, offset time.Duration) string {
+	return weeklyAt(int(n.hash()%uint64(week/time.Minute)) + int(offset/time.Minute))
+}
+
+// weeklyAt is a schedule for once a week, at a minute of it.
+func weeklyAt(minute int) string {
+	const hour, day = 60, 24 * 60
+	minute %= 7 * day
+	return fmt.Sprintf("%d %d * * %d", minute%hour, minute%day/hour, minute/day)
+}
+
+// hash is a number that a cluster keeps.
+func (n names) hash() uint64 {
 	sum := fnv.New64a()
 	_, _ = fmt.Fprintf(sum, "%s/%s", n.namespace, n.cluster) // a hash takes all
-	minutes := (int(sum.Sum64()%uint64(week/time.Minute)) + int(offset/time.Minute)) % int(week/time.Minute)
-	const hour, day = 60, 24 * 60
-	return fmt.Sprintf("%d %d * * %d", minutes%hour, minutes%day/hour, minutes/day)
+	return sum.Sum64()
+}
+
+// SpreadDrills gives the drills of an environment's databases the schedules that
+// nobody gave them, so that no two begin in the same hour: that takes up to 84
+// databases, and with more they begin twenty minutes apart. A database that comes last
+// moves none of the others.
+func SpreadDrills(databases []*DatabaseArgs) {
+	const hours = int(week / time.Hour / 2)
+	var taken [hours]int
+	for _, args := range databases {
+		if !args.Drill.on() || args.Drill.B2Schedule != "" && args.Drill.MinIOSchedule != "" {
+			continue
+		}
+		hour := int(args.names("").hash() % uint64(hours))
+		for least := slices.Min(taken[:]); taken[hour] > least; {
+			hour = (hour + 1) % hours
+		}
+		minute := 60*hour + 13 + 20*taken[hour]%60
+		taken[hour]++
+		args.Drill.B2Schedule = cmp.Or(args.Drill.B2Schedule, weeklyAt(minute))
+		args.Drill.MinIOSchedule = cmp.Or(args.Drill.MinIOSchedule, weeklyAt(minute+60*hours))
+	}
 }
 
 // drillVolume is a size that what is restored fits into: as much as the data
@@ -171,6 +206,13 @@ func (d DrillOptions) validate(at *field.Path, spec cnpgv1.ClusterSpec) field.Er
 	if d.on() && d.Image == "" && spec.ImageName == "" && spec.ImageCatalogRef != nil {
 		problems = append(problems, field.Required(at.Child("image"),
 			"the image that spec.imageCatalogRef stands for; a drill runs PostgreSQL in it"))
+	}
+	for i, extension := range spec.PostgresConfiguration.Extensions {
+		if d.on() && extension.ImageVolumeSource.Reference == "" {
+			problems = append(problems, field.Invalid(at.Child("enabled"), true, fmt.Sprintf(
+				"the image of the extension %q stands in a catalog only, which a drill does not read: give it in "+
+					"spec.postgresql.extensions[%d].image.reference", extension.Name, i)))
+		}
 	}
 	return problems
 }

@@ -95,6 +95,11 @@ func (c *Config) decode(fits map[string]any) error {
 		entry, _ := database.(map[string]any)
 		c.Databases[i].SpecAsWritten, _ = entry["spec"].(map[string]any)
 	}
+	all := make([]*cnpg.DatabaseArgs, len(c.Databases))
+	for i := range c.Databases {
+		all[i] = &c.Databases[i].DatabaseArgs
+	}
+	cnpg.SpreadDrills(all)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package environment
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -599,6 +600,31 @@ func TestMonitoringOfAnEnvironmentAndOfADatabase(t *testing.T) {
 
 	_, err := deploy(t, true, with(t, map[string]any{"monitoring.alertLabels": map[string]any{"severity": "page"}}))
 	assert.ErrorContains(t, err, "monitoring.alertLabels[severity]: say other words for it with severities")
+}
+
+func TestDrillsOfAnEnvironmentHaveAnHourEach(t *testing.T) {
+	t.Parallel()
+	config := with(t, map[string]any{"drill": map[string]any{"enabled": true}})
+	const count = 20
+	databases := config["databases"].([]any)
+	for i := range count - 1 {
+		another := with(t, nil)["databases"].([]any)[0].(map[string]any)
+		another["name"] = fmt.Sprintf("another-%d", i)
+		another["cluster"] = another["name"]
+		databases = append(databases, another)
+	}
+	config["databases"] = databases
+	mocks, err := deploy(t, false, config)
+	require.NoError(t, err)
+	hours := map[string]bool{}
+	for _, one := range mocks.Resources() {
+		if one.TypeToken == "kubernetes:batch/v1:CronJob" && strings.Contains(one.Name, "-drill-") {
+			schedule := one.Inputs["spec"].ObjectValue()["schedule"].StringValue()
+			_, hour, _ := strings.Cut(schedule, " ")
+			hours[hour] = true
+		}
+	}
+	assert.Len(t, hours, 2*count)
 }
 
 func TestThereIsOneDashboardOnceADatabaseHasMonitoring(t *testing.T) {
