@@ -39,6 +39,7 @@ func TestAcceptance(t *testing.T) {
 	t.Run("contract", s.testContract)
 	t.Run("seed", s.testSeed)
 	t.Run("verdicts", s.testVerdicts)
+	t.Run("jobs", s.testJobs)
 	t.Run("programs", s.testPrograms)
 	t.Run("day two", s.testDayTwo)
 	t.Run("lives", s.testLives)
