@@ -36,7 +36,8 @@ help: ## Show this help
 	@echo
 	@echo "  STACK=<environment> chooses one of stacks/Pulumi.<environment>.yaml"
 	@echo "  PLUGINS=real makes acceptance use the real plugins it can"
-	@echo "  TOOLS=stable takes restore-test's PostgreSQL and barman from Debian stable"
+	@echo "  TOOLS=stable takes restore-test's PostgreSQL and barman from Debian stable,"
+	@echo "  TOOLS=oldest PostgreSQL from Debian 12"
 	@echo "  NAS=versitygw puts another server than MinIO on the tests' NAS"
 
 ifeq ($(STACK),local)

@@ -21,8 +21,9 @@ import (
 type Release struct {
 	// Suite is Debian's word for it.
 	Suite string
-	// Postgres is the major version of PostgreSQL that it has.
-	Postgres string
+	// Postgres is the major version of PostgreSQL that it has, or that PostgresFrom
+	// has: another release's suite, "" for this one's.
+	Postgres, PostgresFrom string
 	// Plugin is the newest release of the Barman Cloud plugin whose sidecar has no
 	// newer barman.
 	Plugin string
@@ -34,9 +35,11 @@ const releaseVariable = "TOOLS"
 var releases = map[string]Release{ //nolint:gochecknoglobals // a table
 	"stable":  {Suite: "trixie", Postgres: "17", Plugin: "0.3.0"},
 	"current": {Suite: "testing", Postgres: "18", Plugin: "0.15.0"},
+	"oldest":  {Suite: "testing", Postgres: "15", PostgresFrom: "bookworm", Plugin: "0.15.0"},
 }
 
-// ChosenRelease is the one that TOOLS names: stable or current. Default: current.
+// ChosenRelease is the one that TOOLS names: stable, current, or oldest for the
+// oldest PostgreSQL that Debian still has, with the current barman. Default: current.
 func ChosenRelease() (Release, error) {
 	name := os.Getenv(releaseVariable)
 	if name == "" {
@@ -44,7 +47,7 @@ func ChosenRelease() (Release, error) {
 	}
 	release, known := releases[name]
 	if !known {
-		return Release{}, fmt.Errorf("%s=%s: expected stable or current", releaseVariable, name)
+		return Release{}, fmt.Errorf("%s=%s: expected stable, current or oldest", releaseVariable, name)
 	}
 	return release, nil
 }
@@ -100,6 +103,9 @@ func (r Release) Root(ctx context.Context, progress io.Writer) (string, error) {
 	fmt.Fprintf(progress, "Putting PostgreSQL %s and barman of Debian's %s together. They are kept for the next time.\n", r.Postgres, r.Suite)
 	start := time.Now()
 	arguments = append(arguments, partial, "deb "+site+" "+r.Suite+" main")
+	if r.PostgresFrom != "" {
+		arguments = append(arguments, "deb "+site+" "+r.PostgresFrom+" main")
+	}
 	if output, err := exec.CommandContext(ctx, "mmdebstrap", arguments...).CombinedOutput(); err != nil {
 		_ = os.RemoveAll(partial)
 		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, output)
