@@ -336,15 +336,16 @@ class Recovery:
         while self.timeline + 1 in self.copy.histories:
             self.timeline += 1
         on_it = [segment(n, self.size) for n in self.copy.wal if whole_wal(n) and int(n[:8], 16) == self.timeline]
-        self.end, self.switch = max(on_it, default=None), 0
-        if self.end is None and self.timeline == begin:
-            raise Found("CB50", INCOMPLETE % backup["begin_wal"])
-        if self.end is None:
-            # Nothing was archived on it yet: it goes as far as its ancestor went.
+        self.end, self.switch, switches = max(on_it, default=None), 0, []
+        if self.timeline > begin:
             lines = self.history("%08X.history" % self.timeline)
             switches = [line.split() for line in lines.splitlines() if re.match(r"\s*\d+\s+[0-9A-F]+/[0-9A-F]+", line)]
             if not switches:
                 raise Found("CB52", "the history of timeline %d makes no sense" % self.timeline)
+        elif self.end is None:
+            raise Found("CB50", INCOMPLETE % backup["begin_wal"])
+        if self.end is None:
+            # Nothing was archived on it yet: it goes as far as its ancestor went.
             self.switch = position(switches[-1][1])
             switch = (self.switch - 1) // self.size
             self.end = max((segment(n, self.size) for n in self.copy.wal if whole_wal(n) and segment(n, self.size) <= switch), default=-1)
@@ -550,8 +551,6 @@ class Run:
         library = absent_library(log)
         if library:
             return Found("CB76", "the image has no library %s, which the database loads" % library)
-        if re.search("in history file|is not a child of this server's history", log):
-            return Found("CB52", "the history of a timeline makes no sense: " + complaint(log))
         if "No space left on device" in log:
             return Found("CB75", "PostgreSQL has no space: " + complaint(log))
         if re.search("could not locate required checkpoint|WAL ends before", log):

@@ -144,7 +144,8 @@ func unusual(t *testing.T, life *lab.Life) {
 		`create database " it is a ""strange"" name, isn't=it? $x"`, "create database closed allow_connections false",
 		// A C library in which text sorts in another order says so at each connection.
 		"update pg_database set datcollversion = '0.1' where datname = 'postgres'",
-		"alter role postgres set default_transaction_read_only = on", "alter database postgres set statement_timeout = '1ms'",
+		`alter database " it is a ""strange"" name, isn't=it? $x" set statement_timeout = '1ms'`,
+		`alter database " it is a ""strange"" name, isn't=it? $x" set default_transaction_read_only = on`,
 	)
 	if major(t, life) >= 17 {
 		execute(t, life,
@@ -412,7 +413,7 @@ func TestDrillSeesThroughTheDatabasesSettings(t *testing.T) {
 	t.Parallel()
 	w, life, _ := drilled(t, func(t *testing.T, life *lab.Life) {
 		t.Helper()
-		execute(t, life, "alter role postgres set zero_damaged_pages = on", "alter role postgres set lc_messages = 'de_DE.UTF-8'")
+		execute(t, life, "alter role postgres set zero_damaged_pages = on")
 		set(t, life, "zero_damaged_pages = on\nignore_checksum_failure = on\nignore_invalid_pages = on")
 	})
 	var table string
