@@ -91,7 +91,7 @@ func checkUser(inputs resource.PropertyMap) field.ErrorList {
 	return checkText(inputs, "name", userName.MatchString)
 }
 
-// refusedPolicy reads the policy with the library that the server reads it with.
+// checkPolicy reads the policy with the library that the server reads it with.
 func checkPolicy(inputs resource.PropertyMap) field.ErrorList {
 	problems := checkText(inputs, "name", policyName.MatchString)
 	text, known := textOf(inputs["policy"])
@@ -122,7 +122,7 @@ func checkVersioning(inputs resource.PropertyMap) field.ErrorList {
 	})
 }
 
-// refusedLifecycle follows validateILMExpiration and
+// checkLifecycle follows validateILMExpiration and
 // validateILMNoncurrentVersionExpiration of resource_minio_ilm_policy.go.
 func checkLifecycle(inputs resource.PropertyMap) field.ErrorList {
 	if !inputs["rules"].IsArray() || len(inputs["rules"].ArrayValue()) == 0 {

@@ -1,4 +1,4 @@
-// Command deploy deploys an environment with the real Pulumi engine to stand-ins
+// Command sandbox deploys an environment with the real Pulumi engine to stand-ins
 // for Kubernetes, Backblaze B2 and MinIO, on this machine alone.
 package main
 

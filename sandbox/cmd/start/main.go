@@ -1,4 +1,4 @@
-// Command sandbox builds the sandbox's command and runs it. It needs no more
+// Command start builds the sandbox's command and runs it. It needs no more
 // than Go's own packages, so that it is there at once and can show how the rest
 // gets on.
 package main
