@@ -184,43 +184,6 @@ func checkEndpoint(at *field.Path, endpoint string) field.ErrorList {
 	return nil
 }
 
-var b2Bucket = regexp.MustCompile(`^[A-Za-z0-9-]{6,63}$`)
-
-// checkB2Bucket follows https://www.backblaze.com/docs/cloud-storage-buckets:
-// 6 to 63 letters, digits and hyphens, and the prefix b2- is Backblaze's own.
-func checkB2Bucket(at *field.Path, bucket string) field.ErrorList {
-	switch {
-	case bucket == "":
-		return field.ErrorList{field.Required(at, "the name of the B2 bucket")}
-	case !b2Bucket.MatchString(bucket):
-		return field.ErrorList{field.Invalid(at, bucket, "B2 accepts 6 to 63 letters, digits and hyphens")}
-	case strings.HasPrefix(strings.ToLower(bucket), "b2-"):
-		return field.ErrorList{field.Invalid(at, bucket, `B2 keeps names that begin with "b2-" for itself`)}
-	}
-	return nil
-}
-
-var (
-	minioBucket = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
-	ipAddress   = regexp.MustCompile(`^[0-9]+(\.[0-9]+){3}$`)
-)
-
-// checkMinIOBucket follows the S3 rules that MinIO enforces: 3 to 63 lower-case
-// letters, digits, dots and hyphens, none of the latter two at an end or
-// adjacent, and not an IP address.
-func checkMinIOBucket(at *field.Path, bucket string) field.ErrorList {
-	switch {
-	case bucket == "":
-		return field.ErrorList{field.Required(at, "the name of the MinIO bucket")}
-	case len(bucket) < 3 || len(bucket) > 63 || !minioBucket.MatchString(bucket):
-		return field.ErrorList{field.Invalid(at, bucket,
-			"MinIO accepts 3 to 63 lower-case letters, digits, dots and hyphens, beginning and ending with a letter or digit")}
-	case ipAddress.MatchString(bucket):
-		return field.ErrorList{field.Invalid(at, bucket, "MinIO refuses a name that looks like an IP address")}
-	}
-	return nil
-}
-
 // checkCA wants a key in a Secret, for an endpoint with TLS.
 func checkCA(at *field.Path, ca *machineryapi.SecretKeySelector, endpoint string) field.ErrorList {
 	if ca == nil {
@@ -288,4 +251,20 @@ func checkBandwidth(at *field.Path, limit string) field.ErrorList {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(at, limit, `expected bytes a second with K, M or G, for instance "4M"`)}
+}
+
+// sameServer compares two endpoints by host and port.
+func sameServer(one, other string) bool {
+	host := func(endpoint string) string {
+		parsed, err := url.Parse(endpoint)
+		if err != nil || parsed.Hostname() == "" {
+			return ""
+		}
+		port := parsed.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[parsed.Scheme]
+		}
+		return strings.ToLower(parsed.Hostname()) + ":" + port
+	}
+	return host(one) != "" && host(one) == host(other)
 }
