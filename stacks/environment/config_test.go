@@ -595,7 +595,7 @@ func TestMonitoringOfAnEnvironmentAndOfADatabase(t *testing.T) {
 	}
 	all := map[string]any{"enabled": true, "labels": map[string]any{"release": "prometheus"}}
 	assert.Empty(t, monitored(nil))
-	assert.Equal(t, []string{"authentik-pods prometheus", "authentik-alerts prometheus"}, monitored(map[string]any{"monitoring": all}))
+	assert.ElementsMatch(t, []string{"authentik-pods prometheus", "authentik-alerts prometheus"}, monitored(map[string]any{"monitoring": all}))
 	assert.Empty(t, monitored(map[string]any{"monitoring": all, "databases.0.monitoring": map[string]any{"enabled": false}}))
 
 	_, err := deploy(t, true, with(t, map[string]any{"monitoring.alertLabels": map[string]any{"severity": "page"}}))
