@@ -7,7 +7,8 @@ PLUGINS ?= stand-in
 # PostgreSQL and barman of the restore tests, from Debian: stable, or current, which
 # is what testing has.
 TOOLS ?= current
-# The server on the NAS of the restore and node tests: minio or versitygw.
+# The server on the NAS of the restore and node tests, and of the MinIO plugin in
+# `make acceptance PLUGINS=real`: minio or versitygw.
 NAS ?= minio
 # The sandbox deploys the embedded default; every other stack is deployed by the
 # installed Pulumi with the real plugins.
@@ -73,7 +74,7 @@ test: ## Run all tests that need nothing but Go
 	go -C tests test -count=1 -timeout 40m ./...
 
 acceptance: ## Try everything on a real API server and operators
-	go -C tests test -tags acceptance -count=1 -v -timeout 60m ./acceptance/ -plugins=$(PLUGINS)
+	NAS=$(NAS) go -C tests test -tags acceptance -count=1 -v -timeout 60m ./acceptance/ -plugins=$(PLUGINS)
 
 restore-test: ## Restore from both copies with real servers (root)
 	TOOLS=$(TOOLS) NAS=$(NAS) go -C tests test -tags restore -count=1 -v -timeout 200m ./restore/

@@ -19,7 +19,6 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/provider"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 const (
@@ -60,7 +59,9 @@ func minioFacts() []minioFact {
 	}
 }
 
-// TestMinIOPlugin compares a MinIO provider with what the real one does.
+// TestMinIOPlugin compares a MinIO provider with what the real one does, at the
+// server that the variable NAS chooses: MinIO, or versitygw, whose bucket it makes as
+// well.
 func TestMinIOPlugin(t *testing.T) {
 	server := newMinIOServer(t)
 	for _, fact := range minioFacts() {
@@ -79,21 +80,29 @@ type minioServer struct {
 	// real is the server, nil for the stand-in, which keeps files in folder.
 	real   *s3server.Store
 	folder string
+	// toNobody is what it answers without a user.
+	toNobody string
 }
 
 func newMinIOServer(t *testing.T) minioServer {
 	t.Helper()
 	if *plugins != "real" {
-		return minioServer{address: "nas.invalid:9000", user: "user", password: "password", folder: t.TempDir()}
+		return minioServer{address: "nas.invalid:9000", user: "user", password: "password", folder: t.TempDir(), toNobody: "Access Denied"}
 	}
-	program, err := tools.Minio().Build(t.Context(), os.Stderr)
+	kind, err := s3server.NAS()
 	require.NoError(t, err)
-	store, err := s3server.New(t.Context(), t.TempDir(), "first", s3server.Options{Program: program})
+	program, err := kind.Tool().Build(t.Context(), os.Stderr)
+	require.NoError(t, err)
+	store, err := s3server.New(t.Context(), t.TempDir(), "first", s3server.Options{Kind: kind, Program: program})
 	require.NoError(t, err)
 	t.Cleanup(store.Stop)
 	endpoint, err := url.Parse(store.Endpoint)
 	require.NoError(t, err)
-	return minioServer{address: endpoint.Host, user: store.KeyID, password: store.Key, real: store}
+	user, password := store.Administrator()
+	toNobody := map[s3server.Kind]string{
+		s3server.MinIO: "Access Denied", s3server.VersityGW: "Anonymous users cannot invoke this API",
+	}
+	return minioServer{address: endpoint.Host, user: user, password: password, real: store, toNobody: toNobody[kind]}
 }
 
 // put puts a file into a bucket.
@@ -232,7 +241,7 @@ func usersAreRequired(t *testing.T, c *minioContract) {
 	c.configure(t, map[string]any{"minioServer": c.server.address})
 	_, err := c.try(t, c.bucket(t, nil))
 	require.ErrorContains(t, err, "[FATAL] unable to")
-	assert.ErrorContains(t, err, "Access Denied")
+	assert.ErrorContains(t, err, c.server.toNobody)
 }
 
 func oldNamesOfTheUser(t *testing.T, c *minioContract) {

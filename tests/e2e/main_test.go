@@ -48,7 +48,7 @@ func prepare(ctx context.Context, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, tool := range []tools.Tool{tools.Minio(), servers()[nas], tools.Pulumi()} {
+	for _, tool := range []tools.Tool{s3server.MinIO.Tool(), nas.Tool(), tools.Pulumi()} {
 		if _, err := tool.Build(ctx, progress); err != nil {
 			return err
 		}

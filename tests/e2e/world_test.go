@@ -20,7 +20,6 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox/kube"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/bitwarden"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
-	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 // world is a homelab: a cluster, a NAS, stand-ins for Backblaze B2 and Bitwarden,
@@ -61,17 +60,12 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// servers are the tools for the kinds of S3 servers.
-func servers() map[s3server.Kind]tools.Tool {
-	return map[s3server.Kind]tools.Tool{s3server.MinIO: tools.Minio(), s3server.VersityGW: tools.VersityGW()}
-}
-
 // newStore starts an S3 server that outlives nodes.
 func newStore(t *testing.T, host, bucket string, options s3server.Options) *s3server.Store {
 	t.Helper()
 	var err error
 	options.Host, options.Kind = host, cmp.Or(options.Kind, s3server.MinIO)
-	options.Program, err = servers()[options.Kind].Build(t.Context(), os.Stdout)
+	options.Program, err = options.Kind.Tool().Build(t.Context(), os.Stdout)
 	require.NoError(t, err)
 	store, err := s3server.New(t.Context(), t.TempDir(), bucket, options)
 	require.NoError(t, err)

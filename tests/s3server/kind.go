@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
 )
 
 // Kind is a program that speaks S3.
@@ -34,12 +35,24 @@ func NAS() (Kind, error) {
 	}
 }
 
+// Tool builds the program.
+func (k Kind) Tool() tools.Tool {
+	if k == VersityGW {
+		return tools.VersityGW()
+	}
+	return tools.Minio()
+}
+
 // server is what the kinds differ in.
 type server interface {
 	// command starts it. Path and folder are the store's.
 	command(s *Store) process.Command
 	// health is the path that answers when the server is there.
 	health() string
+	// makeBucket makes the bucket, in which the store's key may do anything.
+	makeBucket(ctx context.Context, s *Store) error
+	// administrator is [Store.Administrator].
+	administrator(s *Store) (keyID, key string)
 	// admit is [Store.Admit].
 	admit(ctx context.Context, s *Store, keyID, key string, actions []string) error
 	// file is the one file with all that the server keeps of a small object.
@@ -56,7 +69,7 @@ func newServer(options Options) (server, error) {
 		if options.Versioned || options.Locked || options.Encrypting {
 			return nil, fmt.Errorf("the tests have %s without versions, locks and encryption", VersityGW)
 		}
-		return &versityGW{}, nil
+		return newVersityGW(), nil
 	default:
 		return nil, fmt.Errorf("there is no kind of server %q", options.Kind)
 	}

@@ -16,6 +16,7 @@ import (
 	"strconv"
 
 	"github.com/minio/madmin-go/v3"
+	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
@@ -48,6 +49,12 @@ func (m *minioServer) command(s *Store) process.Command {
 			"MINIO_BROWSER=off", "MINIO_PROMETHEUS_AUTH_TYPE=public"), m.settings...),
 	}
 }
+
+func (m *minioServer) makeBucket(ctx context.Context, s *Store) error {
+	return s.client.MakeBucket(ctx, s.Bucket, minio.MakeBucketOptions{ObjectLocking: s.options.Locked})
+}
+
+func (m *minioServer) administrator(s *Store) (keyID, key string) { return s.KeyID, s.Key }
 
 func (m *minioServer) health() string { return "/minio/health/ready" }
 

@@ -105,7 +105,7 @@ func New(ctx context.Context, dir, bucket string, options Options) (*Store, erro
 	if err := s.Start(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.client.MakeBucket(ctx, bucket, minio.MakeBucketOptions{ObjectLocking: options.Locked}); err != nil {
+	if err := s.server.makeBucket(ctx, s); err != nil {
 		return nil, fmt.Errorf("make bucket %s: %w", bucket, err)
 	}
 	if options.Locked {
@@ -128,6 +128,9 @@ func (s *Store) newClient(keyID, key string) (*minio.Client, error) {
 		Region: s.options.Region,
 	})
 }
+
+// Administrator is a key that may do anything.
+func (s *Store) Administrator() (keyID, key string) { return s.server.administrator(s) }
 
 // Region is the only one that requests may be signed for, "" for the server's own.
 func (s *Store) Region() string { return s.options.Region }

@@ -17,9 +17,17 @@ import (
 // versityGW is Versity's S3 gateway on a folder, in which an object is a file and
 // what else is known of it are the file's extended attributes.
 type versityGW struct {
+	// rootID and rootKey are the account that may do anything.
+	rootID, rootKey string
 	// statements are those of the bucket's policy.
 	statements []any
 }
+
+func newVersityGW() *versityGW {
+	return &versityGW{rootID: "root" + randomHex(8), rootKey: randomHex(20)}
+}
+
+func (v *versityGW) administrator(*Store) (keyID, key string) { return v.rootID, v.rootKey }
 
 func (v *versityGW) command(s *Store) process.Command {
 	accounts := filepath.Join(s.dir, "accounts")
@@ -38,7 +46,7 @@ func (v *versityGW) command(s *Store) process.Command {
 	return process.Command{
 		Name: "versitygw",
 		Args: append(arguments, "posix", s.options.Data),
-		Env:  append(os.Environ(), "ROOT_ACCESS_KEY="+s.KeyID, "ROOT_SECRET_KEY="+s.Key),
+		Env:  append(os.Environ(), "ROOT_ACCESS_KEY="+v.rootID, "ROOT_SECRET_KEY="+v.rootKey),
 	}
 }
 
@@ -48,22 +56,49 @@ func (v *versityGW) accessLog(s *Store) string { return filepath.Join(s.dir, "ac
 
 func (v *versityGW) file(s *Store, key string) string { return s.object(key) }
 
-// admit makes an account, which may do nothing of itself, and lets the bucket's
-// policy say what it may.
-func (v *versityGW) admit(ctx context.Context, s *Store, keyID, key string, actions []string) error {
-	create := exec.CommandContext(ctx, s.options.Program, "admin", "create-user", "--access", keyID, "--secret", key, "--role", "user")
-	create.Env = append(os.Environ(), "ADMIN_ENDPOINT_URL="+s.Endpoint, "ADMIN_ACCESS_KEY="+s.KeyID, "ADMIN_SECRET_KEY="+s.Key,
+// makeBucket makes an account and its bucket, as docs/install.md does.
+func (v *versityGW) makeBucket(ctx context.Context, s *Store) error {
+	if err := v.makeAccount(ctx, s, s.KeyID, s.Key); err != nil {
+		return err
+	}
+	return v.asRoot(ctx, s, "create-bucket", "--owner", s.KeyID, "--bucket", s.Bucket)
+}
+
+func (v *versityGW) makeAccount(ctx context.Context, s *Store, keyID, key string) error {
+	return v.asRoot(ctx, s, "create-user", "--role", "user", "--access", keyID, "--secret", key)
+}
+
+func (v *versityGW) asRoot(ctx context.Context, s *Store, arguments ...string) error {
+	command := exec.CommandContext(ctx, s.options.Program, append([]string{"admin"}, arguments...)...)
+	command.Env = append(os.Environ(), "ADMIN_ENDPOINT_URL="+s.Endpoint, "ADMIN_ACCESS_KEY="+v.rootID, "ADMIN_SECRET_KEY="+v.rootKey,
 		"ADMIN_ALLOW_INSECURE=true")
 	if s.options.Region != "" {
-		create.Env = append(create.Env, "ADMIN_REGION="+s.options.Region)
+		command.Env = append(command.Env, "ADMIN_REGION="+s.options.Region)
 	}
-	if output, err := create.CombinedOutput(); err != nil {
-		return fmt.Errorf("make account %s: %w\n%s", keyID, err, output)
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("versitygw admin %s: %w\n%s", arguments[0], err, output)
 	}
-	v.statements = append(v.statements, map[string]any{
-		"Effect": "Allow", "Principal": map[string]any{"AWS": []string{keyID}}, "Action": actions,
-		"Resource": []string{"arn:aws:s3:::" + s.Bucket, "arn:aws:s3:::" + s.Bucket + "/*"},
-	})
+	return nil
+}
+
+// admit makes an account, which may do nothing of itself, and lets the bucket's
+// policy say what it may. Where there is a policy, the owner, too, may only do what
+// it says: https://github.com/versity/versitygw/blob/v1.2.0/auth/access-control.go
+// VerifyAccess.
+func (v *versityGW) admit(ctx context.Context, s *Store, keyID, key string, actions []string) error {
+	if err := v.makeAccount(ctx, s, keyID, key); err != nil {
+		return err
+	}
+	allow := func(keyID string, actions ...string) {
+		v.statements = append(v.statements, map[string]any{
+			"Effect": "Allow", "Principal": map[string]any{"AWS": []string{keyID}}, "Action": actions,
+			"Resource": []string{"arn:aws:s3:::" + s.Bucket, "arn:aws:s3:::" + s.Bucket + "/*"},
+		})
+	}
+	if v.statements == nil {
+		allow(s.KeyID, "s3:*")
+	}
+	allow(keyID, actions...)
 	policy, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": v.statements})
 	if err != nil {
 		return err

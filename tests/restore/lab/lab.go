@@ -179,9 +179,9 @@ func buildServers(ctx context.Context, progress io.Writer) (map[s3server.Kind]st
 		return nil, err
 	}
 	programs := map[s3server.Kind]string{}
-	for kind, tool := range map[s3server.Kind]tools.Tool{s3server.MinIO: tools.Minio(), s3server.VersityGW: tools.VersityGW()} {
+	for _, kind := range []s3server.Kind{s3server.MinIO, s3server.VersityGW} {
 		var err error
-		if programs[kind], err = tool.Build(ctx, progress); err != nil {
+		if programs[kind], err = kind.Tool().Build(ctx, progress); err != nil {
 			return nil, err
 		}
 	}
