@@ -11,8 +11,10 @@ TOOLS ?= current
 # `make acceptance PLUGINS=real`: minio or versitygw.
 NAS ?= minio
 # The sandbox deploys the embedded default; every other stack is deployed by the
-# installed Pulumi with the real plugins.
-SANDBOX = go -C sandbox build -o ../.sandbox/start ./cmd/start && cd sandbox && ../.sandbox/start
+# installed Pulumi with the real plugins. Nothing of it is compiled with C, as Pulumi
+# is not: what they have in common is compiled once.
+SANDBOX = export CGO_ENABLED=0 && go -C sandbox build -o ../.sandbox/start ./cmd/start && \
+	cd sandbox && ../.sandbox/start
 # The modules of this repository.
 MODULES = . doctor sandbox tests tools tools/b2sdk tools/dashboard examples/outside
 

@@ -183,12 +183,13 @@ func Lock(ctx context.Context, name string) (func(), error) {
 }
 
 // compile builds the tool under another name first, so that the binary is whole
-// when it is there.
+// when it is there. Without options of the compiler, and where there is no C, what it
+// has in common with other builds is compiled once.
 func (t Tool) compile(ctx context.Context, progress io.Writer, module, flags, binary string) error {
 	fmt.Fprintf(progress, "Building %s from its Go module. It is kept for the next time.\n", t.Name)
 	partial := binary + ".partial"
 	defer func() { _ = os.Remove(partial) }()
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags", "-s -w "+flags, "-o", partial, t.Package)
+	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-ldflags", "-s -w "+flags, "-o", partial, t.Package)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-buildvcs=false")
 	if err := Compile(progress, t.Name, cmd); err != nil {
