@@ -75,6 +75,35 @@ func TestDestroyLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestTheStateSaysADatabasesOutputs compares what is registered before a database's
+// objects are made with what a program gets.
+func TestTheStateSaysADatabasesOutputs(t *testing.T) {
+	box := start(t, root, "local", nil)
+	must(t, box.Up)
+
+	outputs, err := box.Outputs(t.Context())
+	require.NoError(t, err)
+	state, err := box.Export(t.Context())
+	require.NoError(t, err)
+	databases := 0
+	for i := range state.Resources {
+		if made := &state.Resources[i]; made.Type == "cnpg-backup:index:Database" {
+			databases++
+			exported := outputs["databases"].(map[string]any)[made.URN.Name()].(map[string]any)
+			stores := exported["stores"].(map[string]any)
+			for output, value := range map[string]any{
+				"clusterName": exported["cluster"], "b2Path": stores["b2"], "minioPath": stores["minio"],
+				"appSecret": exported["appSecret"], "serverName": exported["serverName"],
+				"readWriteHost": exported["readWriteHost"], "recoverySources": exported["recoverySources"],
+			} {
+				assert.NotEmpty(t, value, output)
+				assert.Equal(t, value, made.Outputs[output], output)
+			}
+		}
+	}
+	assert.Positive(t, databases)
+}
+
 func TestAFailedCreateResumes(t *testing.T) {
 	box := start(t, root, "local", nil)
 	box.Kubernetes.RefuseOnce("Cluster", "apps", "notes-postgresql")
