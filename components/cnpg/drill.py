@@ -480,6 +480,20 @@ def outcome(name):
     return read("result/" + name + ".status"), read("result/" + name), read("result/" + name + ".errors")
 
 
+def message_of(report):
+    """The report as a line that is short enough: of a termination message Kubernetes
+    keeps 4096 bytes, and half a line is none."""
+    for most in range(500, 0, -20):
+        report["problem"] = report["problem"][:most]
+        for check in report["checks"]:
+            if "why" in check:
+                check["why"] = check["why"][:most]
+        message = json.dumps(report, separators=(",", ":"))
+        if len(message) <= 4096:
+            break
+    return message
+
+
 class Run:
     """One run and its report."""
 
@@ -686,7 +700,7 @@ class Run:
                 shutil.rmtree(path(name), ignore_errors=True)
                 if os.path.isfile(path(name)):
                     os.remove(path(name))
-        message = json.dumps(report, separators=(",", ":"))
+        message = message_of(report)
         print(message, flush=True)
         log = ENV.get("TERMINATION_LOG", "/dev/termination-log")
         if os.access(log, os.W_OK):
