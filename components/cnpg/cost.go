@@ -146,18 +146,24 @@ func idleWAL(spec cnpgv1.ClusterSpec, codec barmanapi.CompressionType) float64 {
 
 // gigabytes is the size of the volumes with the data.
 func gigabytes(spec cnpgv1.ClusterSpec) float64 {
+	size := dataVolumes(spec)
+	return size.AsApproximateFloat64() / 1e9
+}
+
+// dataVolumes is how much the volumes with the data hold. The spec is valid.
+func dataVolumes(spec cnpgv1.ClusterSpec) resource.Quantity {
 	volumes := append(make([]cnpgv1.StorageConfiguration, 0, 1+len(spec.Tablespaces)), spec.StorageConfiguration)
 	for _, tablespace := range spec.Tablespaces {
 		volumes = append(volumes, tablespace.Storage)
 	}
-	sum := 0.0
+	var sum resource.Quantity
 	for _, volume := range volumes {
 		size := cmp.Or(volume.Size, "0")
 		if template := volume.PersistentVolumeClaimTemplate; volume.Size == "" && template != nil {
 			size = template.Resources.Requests.Storage().String()
 		}
 		quantity, _ := resource.ParseQuantity(size) // it is valid
-		sum += quantity.AsApproximateFloat64() / 1e9
+		sum.Add(quantity)
 	}
 	return sum
 }

@@ -111,6 +111,24 @@ func TestDrillHasNoRightsAndLeavesNothing(t *testing.T) {
 	}
 }
 
+// What the data volumes hold fits in, however their sizes are said.
+func TestDrillVolumeHoldsAllVolumes(t *testing.T) {
+	t.Parallel()
+	claim := func(size string) *corev1.PersistentVolumeClaimSpec {
+		return &corev1.PersistentVolumeClaimSpec{Resources: corev1.VolumeResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)},
+		}}
+	}
+	spec := cnpgv1.ClusterSpec{
+		StorageConfiguration: cnpgv1.StorageConfiguration{PersistentVolumeClaimTemplate: claim("20Gi")},
+		Tablespaces: []cnpgv1.TablespaceConfiguration{
+			{Name: "old", Storage: cnpgv1.StorageConfiguration{PersistentVolumeClaimTemplate: claim("100Gi")}},
+			{Name: "new", Storage: cnpgv1.StorageConfiguration{Size: "10Gi"}},
+		},
+	}
+	assert.Equal(t, "134Gi", drillVolume(spec))
+}
+
 // The key with the rights of the mirror's job is that which does not write to the
 // archive. PostgreSQL gets none.
 func TestDrillReadsWithWhatMayOnlyRead(t *testing.T) {

@@ -155,20 +155,7 @@ func SpreadDrills(databases []*DatabaseArgs) {
 // volumes hold, and room for WAL, which is fetched a few files at a time.
 func drillVolume(spec cnpgv1.ClusterSpec) string {
 	total := resource.MustParse("4Gi")
-	sizes := append(make([]string, 0, 1+len(spec.Tablespaces)), spec.StorageConfiguration.Size)
-	if claim := spec.StorageConfiguration.PersistentVolumeClaimTemplate; claim != nil {
-		if size, said := claim.Resources.Requests[corev1.ResourceStorage]; said && sizes[0] == "" {
-			sizes[0] = size.String()
-		}
-	}
-	for _, tablespace := range spec.Tablespaces {
-		sizes = append(sizes, tablespace.Storage.Size)
-	}
-	for _, size := range sizes {
-		if parsed, err := resource.ParseQuantity(size); err == nil {
-			total.Add(parsed)
-		}
-	}
+	total.Add(dataVolumes(spec))
 	return total.String()
 }
 
