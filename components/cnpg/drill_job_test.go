@@ -344,6 +344,8 @@ func TestDrillOptionsAreChecked(t *testing.T) {
 		"never":          {func(a *DatabaseArgs) { a.Drill.MinIOSchedule = "0 3 31 2 *" }, "drill.minioSchedule"},
 		"too short":      {func(a *DatabaseArgs) { a.Drill.Deadline = "5s" }, "drill.deadline"},
 		"no duration":    {func(a *DatabaseArgs) { a.Drill.MaxAge = "a day" }, "drill.maxAge"},
+		"for ever":       {func(a *DatabaseArgs) { a.Drill.Deadline = "600000h" }, "drill.deadline"},
+		"kept for ever":  {func(a *DatabaseArgs) { a.Drill.Keep = "1000000h" }, "drill.keep"},
 		"no time":        {func(a *DatabaseArgs) { a.Drill.Keep = "0s" }, "drill.keep"},
 		"bits":           {func(a *DatabaseArgs) { a.Drill.BandwidthLimit = "4Mbit" }, "drill.bandwidthLimit"},
 		"result alone":   {func(a *DatabaseArgs) { a.Drill.Result = "1" }, "drill.result"},

@@ -237,8 +237,13 @@ func checkMinutes(at *field.Path, given string) field.ErrorList {
 	if given == "" {
 		return nil
 	}
-	if parsed, err := time.ParseDuration(given); err != nil || parsed < time.Minute {
+	// Kubernetes counts seconds in 32 bits.
+	const most = math.MaxInt32 / 3600
+	switch parsed, err := time.ParseDuration(given); {
+	case err != nil || parsed < time.Minute:
 		return field.ErrorList{field.Invalid(at, given, `expected a duration of a minute or more, for instance "24h"`)}
+	case parsed > most*time.Hour:
+		return field.ErrorList{field.Invalid(at, given, fmt.Sprintf("expected %dh at the most", most))}
 	}
 	return nil
 }
