@@ -3,6 +3,7 @@ package cnpg
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
@@ -54,13 +55,25 @@ func (m Monitoring) withDefaults() Monitoring {
 // Validate returns every problem. At is what the fields are reported below.
 func (m Monitoring) Validate(at *field.Path) field.ErrorList {
 	problems := checkLabels(at.Child("labels"), m.Labels)
-	return append(problems, checkAlertLabels(at.Child("alertLabels"), m.AlertLabels)...)
+	problems = append(problems, checkAlertLabels(at.Child("alertLabels"), m.AlertLabels)...)
+	problems = append(problems, checkNoTemplate(at.Child("severities", "critical"), m.Severities.Critical)...)
+	return append(problems, checkNoTemplate(at.Child("severities", "warning"), m.Severities.Warning)...)
+}
+
+// checkNoTemplate wants a value that Prometheus takes as it is. It takes none of
+// the rules of a database when one has a template that it cannot read.
+func checkNoTemplate(at *field.Path, value string) field.ErrorList {
+	if !strings.Contains(value, "{{") {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, value, "Prometheus would read it as a template; expected plain text, without {{")}
 }
 
 // checkAlertLabels wants names that Prometheus accepts and that no alert has.
 func checkAlertLabels(at *field.Path, labels map[string]string) field.ErrorList {
 	var problems field.ErrorList
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		problems = append(problems, checkNoTemplate(at.Key(name), labels[name])...)
 		switch {
 		case name == "severity":
 			problems = append(problems, field.Forbidden(at.Key(name), "say other words for it with severities"))

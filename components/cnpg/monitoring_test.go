@@ -117,6 +117,22 @@ func TestBadMonitoringIsRefused(t *testing.T) {
 		assert.ErrorContains(t, problems[0], "monitoring.alertLabels["+label+"]")
 		assert.ErrorContains(t, problems[0], want)
 	}
+	// Prometheus reads the values as templates, and takes none of the rules when it
+	// cannot: testTemplateParsing in
+	// https://github.com/prometheus/prometheus/blob/v0.312.0/model/rulefmt/rulefmt.go
+	for value, refused := range map[string]bool{"home": false, "{home}": false, "{{ .x": true, "{{ $labels.pod }}": true} {
+		problems := Monitoring{
+			AlertLabels: map[string]string{"team": value}, Severities: Severities{Critical: value, Warning: value},
+		}.Validate(field.NewPath("monitoring"))
+		if !refused {
+			assert.Empty(t, problems, value)
+			continue
+		}
+		require.Len(t, problems, 3, value)
+		for i, at := range []string{"alertLabels[team]", "severities.critical", "severities.warning"} {
+			assert.Equal(t, "monitoring."+at, problems[i].Field)
+		}
+	}
 	problems := Monitoring{Labels: map[string]string{"release": "no blanks"}}.Validate(field.NewPath("monitoring"))
 	require.Len(t, problems, 1)
 	assert.ErrorContains(t, problems[0], "monitoring.labels[release]")
