@@ -327,7 +327,19 @@ func cases() []struct {
 		{"a drill passed, and its run is gone", " ", func(s *scene) { s.drilled().kept = false }},
 		{"no drill yet", " ", func(s *scene) {
 			d := s.drilled()
-			d.kept, d.lastSuccess, d.created = false, 0, 2*day
+			d.kept, d.lastSuccess, d.lastScheduled, d.created = false, 0, 0, 2*day
+		}},
+		{"a drill failed two days ago, and its run is gone", "CB83 CB83", func(s *scene) {
+			d := s.drilled()
+			d.kept, d.lastSuccess, d.lastScheduled = false, 9*day, 2*day
+		}},
+		{"the first drill failed, and its run is gone", "CB83 CB83", func(s *scene) {
+			d := s.drilled()
+			d.kept, d.lastSuccess, d.lastScheduled, d.created = false, 0, 2*day, 5*day
+		}},
+		{"a drill runs", " ", func(s *scene) {
+			d := s.drilled()
+			d.kept, d.running, d.lastSuccess, d.lastScheduled = false, true, 7*day, time.Hour
 		}},
 		{"a drill finds damage", "CB54 ", func(s *scene) {
 			d := s.drilled()
@@ -354,7 +366,10 @@ func cases() []struct {
 			d := s.drilled()
 			d.failed, d.report = "minio", `{"version":1,"ok":false,"code":"CB78","problem":"it ends 6 days ago","copy":"minio","backup":"20261115T020003"}`
 		}},
-		{"drills do not run any more", "CB84 CB84", func(s *scene) { s.drilled().lastSuccess = 15 * day }},
+		{"drills do not run any more", "CB84 CB84", func(s *scene) {
+			d := s.drilled()
+			d.lastSuccess, d.lastScheduled = 15*day, 15*day+time.Hour
+		}},
 		{"drills are suspended", "CB84 CB84", func(s *scene) { s.drilled().suspended = true }},
 		{"drills are not there", "CB84 CB84", func(s *scene) {
 			s.drilled()

@@ -140,7 +140,7 @@ func entries() []entry {
 		{DrillTooLong, "The drill takes too long", "its deadline came first"},
 		{LaterLife, "There is a later life", "a folder of a later generation exists: the generation was lowered, or two clusters live"},
 		{TwoDatabases, "Two databases share a folder", "its base backups are of databases that two initdb have made"},
-		{DrillFails, "The drill fails", "its pod did not get to a report"},
+		{DrillFails, "The drill fails", "a run did not end well, and no code says why"},
 		{DrillIdle, "The drill does not run", "no run has ended well for two of its periods, or it is suspended"},
 		{NoCluster, "There is no Cluster", "it was deleted, or the whole site is another one"},
 		{NotMonitored, "Prometheus does not see it", "the metrics that an alert is made of are not there"},

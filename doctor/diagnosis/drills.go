@@ -86,6 +86,10 @@ func (s *Subject) drillFindings(at cnpg.Location, others []Finding) []Finding {
 		return []Finding{finding}
 	}
 	succeeded := succeeded(drill)
+	if last := s.vanished(drill); !last.IsZero() {
+		return []Finding{found(DrillFails, "CronJob "+name+": its last run did not end well, and is gone with its report (drill.keep)", last,
+			"Run it once more:", s.kubectl("create job --from=cronjob/%s %s-now", name, name))}
+	}
 	began := succeeded
 	if began.IsZero() {
 		began = job.CreationTimestamp.Time
@@ -94,6 +98,21 @@ func (s *Subject) drillFindings(at cnpg.Location, others []Finding) []Finding {
 		return []Finding{found(DrillIdle, "CronJob "+name+": no run has ended well", succeeded, "", s.kubectl("describe cronjob %s", name))}
 	}
 	return nil
+}
+
+// vanished is when the last run began, if that did not end well and is not kept
+// any longer; zero otherwise, or when not all could be read.
+func (s *Subject) vanished(drill *cluster.Drill) time.Time {
+	status := drill.Job.Status
+	if status.LastScheduleTime == nil || len(status.Active) > 0 || len(s.Cluster.Unread) > 0 {
+		return time.Time{}
+	}
+	last := status.LastScheduleTime.UTC()
+	kept := slices.ContainsFunc(drill.Runs, func(run batchv1.Job) bool { return !run.CreationTimestamp.UTC().Before(last) })
+	if kept || !last.After(succeeded(drill)) {
+		return time.Time{}
+	}
+	return last
 }
 
 // succeeded is when a run last ended well, as the CronJob knows it.
