@@ -317,6 +317,14 @@ func (p *plan) lookAtSidecar() string {
 	return fmt.Sprintf(" Why: kubectl logs -n %s -l cnpg.io/cluster=%s,cnpg.io/instanceRole=primary -c plugin-barman-cloud --tail 50", p.namespace, p.cluster)
 }
 
+// lookAtDrill are the commands that show why a drill failed, whose metrics do not.
+func (p *plan) lookAtDrill(at Location) string {
+	return fmt.Sprintf(" Why, and with which code, its log says at its end for %[1]s: kubectl logs -n %[2]s "+
+		"-l app.kubernetes.io/instance=%[3]s,app.kubernetes.io/component=drill-%[4]s -c %[5]s --tail 1 "+
+		"After that a new run does: kubectl create job -n %[2]s --from=cronjob/%[6]s %[6]s-now",
+		inWords(duration(p.args.Drill.Keep)), p.namespace, p.cluster, at, DrillReportContainer, p.drill(at))
+}
+
 // lookAtBackups is the command that shows what became of them.
 func (p *plan) lookAtBackups() string {
 	return fmt.Sprintf(" Why: kubectl get backups.postgresql.cnpg.io -n %s -l cnpg.io/cluster=%s --sort-by=.metadata.creationTimestamp", p.namespace, p.cluster)
@@ -519,7 +527,7 @@ func (p *plan) drillAlerts() []alert {
 			expr: fmt.Sprintf("(\n  max(%s)\n  or %s < time() - %d\n) > (%s or on() vector(0))",
 				p.failedRun(job), scheduled, int(longest.Seconds()), success),
 			summary:     fmt.Sprintf("The last drill of %s did not restore it from %s.", p.said(), place(at)),
-			description: "Its report says why, and make doctor shows it. Restore from the other copy until it is put right.",
+			description: "Restore from the other copy until it is put right." + p.lookAtDrill(at),
 		}, alert{
 			name: drillOverdue, code: "CB84", copy: at, hold: time.Hour, unless: unless, sameCopy: []string{drillUnseen, drillFailed},
 			expr: fmt.Sprintf("time() - %s > %d\nor (time() - max(%s) > %d unless on() %s)",

@@ -102,6 +102,26 @@ func TestAlertsAreRoutedByTheirLabels(t *testing.T) {
 	})
 }
 
+// The alert of a drill has one code, whatever its cause.
+func TestTheAlertOfADrillSaysWhereItsCauseIs(t *testing.T) {
+	t.Parallel()
+	args := monitored()
+	args.Drill.Enabled, args.Drill.Keep = new(true), "36h"
+	told := 0
+	for _, one := range args.plan("authentik", *storageArgs()).alerts() {
+		if one.name != drillFailed {
+			continue
+		}
+		told++
+		name := "authentik-drill-" + string(one.copy)
+		assert.Contains(t, one.description, "kubectl logs -n auth -l app.kubernetes.io/instance=authentik-postgresql,"+
+			"app.kubernetes.io/component=drill-"+string(one.copy)+" -c restore --tail 1")
+		assert.Contains(t, one.description, "for 1 day 12 hours")
+		assert.Contains(t, one.description, "kubectl create job -n auth --from=cronjob/"+name+" "+name+"-now")
+	}
+	assert.Equal(t, 2, told)
+}
+
 func TestBadMonitoringIsRefused(t *testing.T) {
 	t.Parallel()
 	for label, want := range map[string]string{
