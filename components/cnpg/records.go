@@ -34,8 +34,10 @@ func (p *plan) records() []monitoringv1.Rule {
 			p.record("cnpg_backup_mirrored_timestamp_seconds", p.lastRun(mirrorName(p.cluster)), mirror))
 	}
 	if p.args.Drill.on() {
-		rules = append(rules, p.record("cnpg_backup_drilled_timestamp_seconds", p.lastRun(p.drill(p.args.Archive)), archive),
-			p.record("cnpg_backup_drilled_timestamp_seconds", p.lastRun(p.drill(p.args.Archive.other())), mirror))
+		labels := map[Location]map[string]string{p.args.Archive: archive, p.args.Archive.other(): mirror}
+		for _, at := range p.copies() {
+			rules = append(rules, p.record("cnpg_backup_drilled_timestamp_seconds", p.lastRun(p.drill(at)), labels[at]))
+		}
 	}
 	cost, b2 := p.cost(), map[string]string{labelCopy: string(B2)}
 	return append(rules,

@@ -44,8 +44,10 @@ func TestTheDashboardIsToldOfWhatThereIs(t *testing.T) {
 	t.Parallel()
 	args := monitored()
 	args.Archive, args.Mirror.Disabled, args.Retention = MinIO, true, none
+	args.Drill.Enabled = new(true)
 	rules := recorded(t, args)
-	assert.Len(t, rules, 3)
+	assert.Len(t, rules, 4)
+	assert.Contains(t, rules, "cnpg_backup_drilled_timestamp_seconds archive minio")
 	assert.Contains(t, rules, "cnpg_backup_state archive minio")
 }
 
