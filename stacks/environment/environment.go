@@ -68,7 +68,7 @@ func register(ctx *pulumi.Context, config *Config) error {
 		return err
 	}
 	// The name is the same in every stack, so that a stack can be renamed.
-	storage, err := cnpg.NewStorage(ctx, "storage", &config.StorageArgs)
+	storage, err := cnpg.NewStorage(ctx, "storage", &config.StorageArgs, formerNames(ctx.Stack())...)
 	if err != nil {
 		return err
 	}
@@ -98,6 +98,26 @@ func register(ctx *pulumi.Context, config *Config) error {
 	ctx.Export("databases", databases)
 	ctx.Export("cost", cost)
 	return nil
+}
+
+// formerNames are what storage and credentials were called in 0.1.0: the storage
+// like the stack, and the credentials did not belong to it. Without them an update
+// from there would make other buckets and keys, and delete these.
+func formerNames(stack string) []pulumi.ResourceOption {
+	return []pulumi.ResourceOption{
+		pulumi.Aliases([]pulumi.Alias{{Name: pulumi.String(stack)}}),
+		pulumi.Transformations([]pulumi.ResourceTransformation{
+			func(made *pulumi.ResourceTransformationArgs) *pulumi.ResourceTransformationResult {
+				if made.Type != "cnpg-backup:index:Credentials" {
+					return nil
+				}
+				return &pulumi.ResourceTransformationResult{
+					Props: made.Props,
+					Opts:  append(made.Opts, pulumi.Aliases([]pulumi.Alias{{NoParent: pulumi.Bool(true)}})),
+				}
+			},
+		}),
+	}
 }
 
 func outputs(database *cnpg.Database) pulumi.Map {
