@@ -76,6 +76,8 @@ func deploy(t *testing.T, dryRun bool, config map[string]any) (*engine.Fake, err
 	return mocks, err
 }
 
+// TestBadInputIsReportedBeforeAnythingExists is about what is wrong beyond a first
+// day's mistakes, in previews and in updates.
 func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 	t.Parallel()
 	const database = "databases.0."
@@ -99,10 +101,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		// want are parts of the message: the field, the value, what was expected.
 		want []string
 	}{
-		"cron of five fields": {
-			map[string]any{database + "schedule": "0 3 * * *"},
-			[]string{"databases[0].schedule", `"0 3 * * *"`, "five cron fields", `"0 0 3 * * *"`},
-		},
 		"cron of seven fields": {
 			map[string]any{database + "schedule": "0 0 3 * * * 2026"},
 			[]string{"databases[0].schedule", "has 7 fields"},
@@ -114,10 +112,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		"cron out of range": {
 			map[string]any{database + "schedule": "0 0 25 * * *"},
 			[]string{"databases[0].schedule", `"0 0 25 * * *"`, "not a cron schedule"},
-		},
-		"cron by name": {
-			map[string]any{database + "schedule": "@daily"},
-			[]string{"databases[0].schedule", "six cron fields"},
 		},
 		"retention without a unit": {
 			map[string]any{database + "retention": "30"},
@@ -135,29 +129,13 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{database + "spec.imageName": "postgres:latest"},
 			[]string{"databases[0].spec.imageName", "expected a tag that begins with a PostgreSQL release"},
 		},
-		"no image": {
-			map[string]any{database + "spec.imageName": nil},
-			[]string{"databases[0].spec.imageName", "Required"},
-		},
-		"misspelt spec field": {
-			map[string]any{database + "spec.instancez": 3},
-			[]string{"databases[0].spec.instancez", "there is no such field"},
-		},
 		"misspelt nested spec field": {
 			map[string]any{database + "spec.storage.sizze": "1Gi"},
 			[]string{"databases[0].spec.storage.sizze", "there is no such field"},
 		},
-		"misspelt database field": {
-			map[string]any{database + "retension": "30d"},
-			[]string{"databases[0].retension", "there is no such field"},
-		},
 		"misspelt storage field": {
 			map[string]any{"b2.buckett": "x"},
 			[]string{"b2.buckett", "there is no such field"},
-		},
-		"a number where text belongs": {
-			map[string]any{database + "spec.postgresql": map[string]any{"parameters": map[string]any{"max_connections": 100}}},
-			[]string{"spec.postgresql.parameters.max_connections of \"authentik\": Invalid value: 100: expected text; put it into quotes: \"100\""},
 		},
 		"a quantity that is none": {
 			map[string]any{database + "spec.resources.requests.memory": "lots"},
@@ -221,30 +199,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{database + "spec.bootstrap": map[string]any{"recovery": map[string]any{"source": "x"}}},
 			[]string{"databases[0].spec.bootstrap.recovery", "use recovery beside spec"},
 		},
-		"cluster name too long": {
-			map[string]any{database + "cluster": strings.Repeat("a", 51)},
-			[]string{"databases[0].cluster", "has 51 characters", "allows 50"},
-		},
-		"cluster name that begins with a digit": {
-			map[string]any{database + "cluster": "1password"},
-			[]string{"databases[0].cluster", `"1password"`, "a letter at its beginning"},
-		},
-		"namespace that is none": {
-			map[string]any{database + "namespace": "Auth"},
-			[]string{"databases[0].namespace", `"Auth"`, `did you mean "auth"?`},
-		},
-		"no namespace": {
-			map[string]any{database + "namespace": nil},
-			[]string{"databases[0].namespace", "Required"},
-		},
-		"no database name": {
-			map[string]any{database + "name": nil},
-			[]string{"databases[0].name"},
-		},
-		"no databases": {
-			map[string]any{"databases": []any{}},
-			[]string{"databases", "at least one database"},
-		},
 		"two databases of one name": {
 			second(map[string]any{"cluster": "other"}),
 			[]string{"databases[1].name", "Duplicate", `"authentik"`},
@@ -277,10 +231,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			recovery(map[string]any{"targetTime": "2026-01-15 12:00:00Z"}),
 			[]string{"databases[0].recovery.target.targetTime", "PostgreSQL would refuse"},
 		},
-		"target time that is none": {
-			recovery(map[string]any{"targetTime": "yesterday"}),
-			[]string{"databases[0].recovery.target.targetTime", "is not a time"},
-		},
 		"target LSN that is none": {
 			recovery(map[string]any{"targetLSN": "12"}),
 			[]string{"databases[0].recovery.target.targetLSN", `"0/3000060"`},
@@ -309,14 +259,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{database + "generation": 2, database + "recovery": map[string]any{}},
 			[]string{"databases[0].recovery.source", "b2 or minio"},
 		},
-		"recovery from an unknown source": {
-			map[string]any{database + "generation": 2, database + "recovery": map[string]any{"source": "s3"}},
-			[]string{"databases[0].recovery.source", `"s3"`, `"b2", "minio"`},
-		},
-		"recovery without a new generation": {
-			map[string]any{database + "recovery": map[string]any{"source": "b2"}},
-			[]string{"databases[0].recovery", "set generation to 2 or more"},
-		},
 		"recovery from the generation that is written to": {
 			map[string]any{database + "generation": 2, database + "recovery": map[string]any{"source": "b2", "generation": 2}},
 			[]string{"databases[0].recovery.generation", "restore from an earlier one"},
@@ -329,21 +271,9 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{database + "generation": -1},
 			[]string{"databases[0].generation", "-1", "1 or more"},
 		},
-		"unknown archive": {
-			map[string]any{database + "archive": "nas"},
-			[]string{"databases[0].archive", `"nas"`},
-		},
 		"unknown backup target": {
 			map[string]any{database + "target": "standby"},
 			[]string{"databases[0].target", `"standby"`, "prefer-standby"},
-		},
-		"endpoint without scheme": {
-			map[string]any{"minio.endpoint": "nas.example.org:9000"},
-			[]string{"minio.endpoint", `"nas.example.org:9000"`, "scheme and host"},
-		},
-		"endpoint with a path": {
-			map[string]any{"minio.endpoint": "https://nas.example.org:9000/backups"},
-			[]string{"minio.endpoint", `"https://nas.example.org:9000"`, "nothing but scheme, host and port"},
 		},
 		"a former endpoint with a path": {
 			map[string]any{"minio.formerEndpoint": "https://old.example.org:9000/backups"},
@@ -353,14 +283,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{"minio.formerEndpoint": "https://NAS.example.org:9000"},
 			[]string{"minio.formerEndpoint", `"https://NAS.example.org:9000"`, "is where endpoint is, too"},
 		},
-		"no endpoint": {
-			map[string]any{"minio.endpoint": nil},
-			[]string{"minio.endpoint", "Required"},
-		},
-		"B2 bucket with an underscore": {
-			map[string]any{"b2.bucket": "homelab_backups"},
-			[]string{"b2.bucket", `"homelab_backups"`, "6 to 63 letters"},
-		},
 		"B2 bucket with B2's prefix": {
 			map[string]any{"b2.bucket": "b2-homelab"},
 			[]string{"b2.bucket", `"b2-"`},
@@ -369,10 +291,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{"b2.bucket": "cnpg"},
 			[]string{"b2.bucket", `"cnpg"`},
 		},
-		"MinIO bucket with capitals": {
-			map[string]any{"minio.bucket": "Backups"},
-			[]string{"minio.bucket", `"Backups"`, "lower-case"},
-		},
 		"MinIO bucket that looks like an address": {
 			map[string]any{"minio.bucket": "192.168.1.10"},
 			[]string{"minio.bucket", "IP address"},
@@ -380,14 +298,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		"MinIO bucket with two dots": {
 			map[string]any{"minio.bucket": "homelab..backups"},
 			[]string{"minio.bucket", `"homelab..backups"`},
-		},
-		"region that is none": {
-			map[string]any{"b2.region": "California"},
-			[]string{"b2.region", `"California"`, "us-west-002"},
-		},
-		"region and endpoint that contradict each other": {
-			map[string]any{"b2.endpoint": "https://s3.eu-central-003.backblazeb2.com"},
-			[]string{"b2.endpoint", `"eu-central-003"`, `"us-west-002"`},
 		},
 		"AES256 at MinIO without KMS": {
 			map[string]any{database + "minio": map[string]any{"wal": map[string]any{"encryption": "AES256"}}},
@@ -428,10 +338,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{"minio.endpoint": "http://nas.example.org:9000", "minio.endpointCA": map[string]any{"name": "nas", "key": "ca.crt"}},
 			[]string{"minio.endpointCA", "the endpoint is http://"},
 		},
-		"region with a typo": {
-			map[string]any{"b2.region": "us-wset-002"},
-			[]string{"b2.region", `"us-wset-002"`, "a direction in it"},
-		},
 		"more retention than there is time": {
 			map[string]any{database + "retention": "99999999999999999999d"},
 			[]string{"databases[0].retention", "9999 at the most"},
@@ -443,10 +349,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		"more bandwidth than there is": {
 			map[string]any{database + "mirror": map[string]any{"bandwidthLimit": "99999999999999999999G"}},
 			[]string{"databases[0].mirror.bandwidthLimit"},
-		},
-		"size in milli-bytes": {
-			map[string]any{database + "spec.storage": map[string]any{"size": "5m"}},
-			[]string{"databases[0].spec.storage.size", "thousandths of a byte", `did you mean "5Mi" or "5Gi"?`},
 		},
 		"size in bytes": {
 			map[string]any{database + "spec.walStorage": map[string]any{"size": "20"}},
@@ -468,14 +370,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{database + "b2": map[string]any{"sidecar": map[string]any{"resources": map[string]any{"requests": map[string]any{"memory": "128m"}}}}},
 			[]string{"databases[0].b2.sidecar.resources.requests.memory"},
 		},
-		"no MinIO credentials": {
-			map[string]any{"minio.secret": nil},
-			[]string{"minio.secret", "AWS_ACCESS_KEY_ID"},
-		},
-		"no B2 credentials": {
-			map[string]any{"bitwarden": nil},
-			[]string{"bitwarden.store", "the ClusterSecretStore", "bitwarden.item"},
-		},
 		"property layout on Secrets Manager": {
 			map[string]any{"bitwarden.layout": "property"},
 			[]string{"bitwarden.layout", `"property"`, "the same value"},
@@ -483,10 +377,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		"two items without their names": {
 			map[string]any{"bitwarden.layout": "two-items"},
 			[]string{"bitwarden.keyIdItem", "bitwarden.secretKeyItem", "bitwarden.item", "does not read"},
-		},
-		"unknown layout": {
-			map[string]any{"bitwarden.layout": "yaml"},
-			[]string{"bitwarden.layout", `"yaml"`},
 		},
 		"an item to write given by its UUID": {
 			map[string]any{"bitwarden.item": "339062b8-a5a1-4303-bf1d-b1920146a622"},
@@ -496,17 +386,9 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 			map[string]any{"b2.adoptKey": "old", "bitwarden.handOver": true},
 			[]string{"bitwarden.handOver", "adopted key"},
 		},
-		"keys both adopted and created": {
-			map[string]any{"b2.adoptKey": "old", "b2.keys": []any{"new"}},
-			[]string{"b2.adoptKey", "one of the two"},
-		},
 		"a key given twice": {
 			map[string]any{"b2.keys": []any{"new", "new"}},
 			[]string{"b2.keys[1]", "Duplicate"},
-		},
-		"refresh interval that is none": {
-			map[string]any{"bitwarden.refreshInterval": "often"},
-			[]string{"bitwarden.refreshInterval", `"often"`},
 		},
 		"WAL volume of a size that does not parse": {
 			map[string]any{database + "spec.walStorage": map[string]any{"size": "10 gigs"}},
@@ -515,14 +397,6 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		"volume of no size": {
 			map[string]any{database + "spec.storage": map[string]any{"size": "0"}},
 			[]string{"databases[0].spec.storage.size", "above zero"},
-		},
-		"no volume size": {
-			map[string]any{database + "spec.storage": map[string]any{}},
-			[]string{"databases[0].spec.storage.size", "Required"},
-		},
-		"a WAL volume and none": {
-			map[string]any{database + "spec.walStorage": map[string]any{"size": "10Gi"}, database + "walOnDataVolume": true},
-			[]string{"databases[0].spec.walStorage", "one of the two"},
 		},
 		"a CA without its key": {
 			map[string]any{"minio.endpointCA": map[string]any{"name": "nas-ca"}},
