@@ -121,25 +121,6 @@ func TestAFailedCreateResumes(t *testing.T) {
 	assertNoChanges(t, box.Up)
 }
 
-func TestEveryProblemIsReportedBeforeAnythingExists(t *testing.T) {
-	databases := two("0 3 * * *")
-	databases["cnpg-backup:b2"] = map[string]any{"bucket": "homelab-cnpg-b2", "regoin": "us-west-002"}
-	box := start(t, root, "homelab", databases)
-
-	for name, run := range deployments(box) {
-		t.Run(name, func(t *testing.T) {
-			result, err := run(t.Context())
-
-			require.Error(t, err)
-			for _, problem := range []string{"b2.regoin", "b2.region", "databases[1].schedule"} {
-				assert.Contains(t, result.Output, problem)
-			}
-			assert.Empty(t, result.Changes)
-			assert.NotContains(t, result.Output, "goroutine", "no stack traces")
-		})
-	}
-}
-
 func TestAnImageThatFloatsIsAWarningOfPreviewAndUp(t *testing.T) {
 	databases := two("0 0 3 * * 0")
 	for i, image := range []string{"17-bookworm", "17-0.4.3@sha256:" + strings.Repeat("0", 64)} {

@@ -109,6 +109,7 @@ func TestAClusterThatLivesKeepsItsLife(t *testing.T) {
 			first, func(a *DatabaseArgs) { a.Archive = MinIO },
 			[]string{"from ObjectStore authentik-b2-store to authentik-minio-store within one life", "generation: 2"},
 		},
+		"another server name":               {first, func(a *DatabaseArgs) { a.ServerName = "other" }, []string{"Only generation changes it"}},
 		"another archive with a generation": {first, func(a *DatabaseArgs) { a.Archive, a.Generation = MinIO, 2 }, nil},
 		"a later generation":                {first, func(a *DatabaseArgs) { a.Generation = 2 }, nil},
 		"a generation is left out":          {first, func(a *DatabaseArgs) { a.Generation = 7 }, nil},
@@ -129,6 +130,9 @@ func TestAClusterThatLivesKeepsItsLife(t *testing.T) {
 		},
 		"beside: another source": {
 			beside, func(a *DatabaseArgs) { a.Recovery.Source = B2 }, []string{"from b2:auth/authentik-postgresql"},
+		},
+		"beside: another path": {
+			beside, func(a *DatabaseArgs) { a.Recovery.Path = "elsewhere" }, []string{"from minio:elsewhere/"},
 		},
 		"beside: another namespace": {
 			beside, func(a *DatabaseArgs) { a.Recovery.Namespace = "old" }, []string{"from minio:old/"},
