@@ -19,9 +19,9 @@ type Fake struct {
 	calls     []pulumi.MockCallArgs
 }
 
-// NewResource implements pulumi.MockResourceMonitor. It answers with the inputs,
-// and with what B2 and MinIO would add to them. A resource that is read is a Cluster in its
-// second life.
+// NewResource implements pulumi.MockResourceMonitor. It answers with the inputs, and
+// with what B2 and MinIO would add to them. A resource that is read is a Cluster in
+// its second life.
 func (f *Fake) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -141,8 +141,8 @@ func parseCondition(expression string) (condition, error) {
 	return nil, fmt.Errorf(`expected a "jsonpath=" or "condition=" prefix, got %q`, expression)
 }
 
-// Meets tells why an object's condition has not the status, nil when it has. One that was written for an older
-// generation of the object says nothing yet.
+// Meets tells why an object's condition has not the status, nil when it has. One that
+// was written for an older generation of the object says nothing yet.
 func Meets(live *unstructured.Unstructured, kind, status string) error {
 	conditions, _, err := unstructured.NestedSlice(live.Object, "status", "conditions")
 	if err != nil {
