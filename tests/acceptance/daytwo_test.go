@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 )
@@ -68,7 +68,7 @@ func (s *suite) testDayTwo(t *testing.T) {
 	})
 	d.box.must(t, "up", d.box.Up)
 	s.assertReconciled(t, "daytwo/shop-postgresql")
-	uid := d.uid(t, "shop-postgresql")
+	uid := d.cluster(t).UID
 
 	for _, step := range []struct {
 		name string
@@ -85,7 +85,7 @@ func (s *suite) testDayTwo(t *testing.T) {
 	} {
 		if !t.Run(step.name, func(t *testing.T) {
 			step.run(t)
-			assert.Equal(t, uid, d.uid(t, "shop-postgresql"), "it is the same Cluster as before")
+			assert.Equal(t, uid, d.cluster(t).UID, "it is the same Cluster as before")
 			d.box.assertNoChanges(t)
 		}) {
 			break // the next step would only repeat the complaint
@@ -97,7 +97,7 @@ func (s *suite) testDayTwo(t *testing.T) {
 func (d *dayTwo) growStorage(t *testing.T) {
 	d.setSpec(t, `{storage: {size: 30Gi}}`)
 	assert.Equal(t, []string{"update shop-cluster"}, d.up(t))
-	assert.Equal(t, "30Gi", d.clusterField(t, "spec", "storage", "size"))
+	assert.Equal(t, "30Gi", d.cluster(t).Spec.StorageConfiguration.Size)
 }
 
 func (d *dayTwo) shrinkStorage(t *testing.T) {
@@ -108,7 +108,7 @@ func (d *dayTwo) shrinkStorage(t *testing.T) {
 	require.ErrorContains(t, err, "can't shrink existing storage", "the preview's dry run asks the operator")
 	_, err = d.box.Up(t.Context())
 	require.ErrorContains(t, err, "can't shrink existing storage")
-	assert.Equal(t, "30Gi", d.clusterField(t, "spec", "storage", "size"))
+	assert.Equal(t, "30Gi", d.cluster(t).Spec.StorageConfiguration.Size)
 	d.databases = before
 	assert.Equal(t, []string{"update shop-cluster"}, d.up(t), "a failed update is tried again, with what is right now")
 }
@@ -116,7 +116,7 @@ func (d *dayTwo) shrinkStorage(t *testing.T) {
 func (d *dayTwo) changeParameter(t *testing.T) {
 	d.setSpec(t, `{postgresql: {parameters: {max_connections: "200"}}}`)
 	assert.Equal(t, []string{"update shop-cluster"}, d.up(t))
-	assert.Equal(t, "200", d.clusterField(t, "spec", "postgresql", "parameters", "max_connections"))
+	assert.Equal(t, "200", d.cluster(t).Spec.PostgresConfiguration.Parameters["max_connections"])
 }
 
 func (d *dayTwo) changeSchedule(t *testing.T) {
@@ -140,7 +140,7 @@ func (d *dayTwo) removeDatabase(t *testing.T) {
 	// As people run it, with its preview first.
 	_, err := d.box.Run(t.Context(), "up", "--yes")
 	require.ErrorContains(t, err, "protect", "a Cluster is not deleted while it is protected")
-	assert.NotEmpty(t, d.uid(t, "blog-postgresql"))
+	assert.NotEmpty(t, d.get(t, "blog-postgresql").UID)
 
 	unprotected := maps.Clone(blog)
 	unprotected["protect"] = false
@@ -155,12 +155,12 @@ func (d *dayTwo) removeDatabase(t *testing.T) {
 }
 
 func (d *dayTwo) restoreBeside(t *testing.T) {
-	before := d.generation(t)
+	before := d.cluster(t).Generation
 	d.databases = append(d.databases, fromYAML(t, restoredDatabase))
 	for _, step := range d.up(t) {
 		assert.True(t, step == "update environment" || strings.HasPrefix(step, "create shop-restored"), step)
 	}
-	assert.Equal(t, before, d.generation(t), "the old cluster is not touched")
+	assert.Equal(t, before, d.cluster(t).Generation, "the old cluster is not touched")
 	d.assertReconciled(t, "daytwo/shop-restored-postgresql")
 }
 
@@ -171,14 +171,12 @@ func (d *dayTwo) switchArchive(t *testing.T) {
 		"create-replacement shop-backup", "delete-replaced shop-backup", "replace shop-backup",
 		"update shop", "update shop-b2-store", "update shop-cluster", "update shop-minio-store", "update shop-mirror",
 	}, d.up(t))
-	plugins, _, err := unstructured.NestedSlice(d.cluster(t).Object, "spec", "plugins")
-	require.NoError(t, err)
-	require.Len(t, plugins, 1)
-	parameters := plugins[0].(map[string]any)["parameters"]
-	assert.Equal(t, map[string]any{
+	cluster := d.cluster(t)
+	require.Len(t, cluster.Spec.Plugins, 1)
+	assert.Equal(t, map[string]string{
 		"barmanObjectName": "shop-minio-store", "serverName": "shop-postgresql-2",
-	}, parameters)
-	d.assertRole(t, d.cluster(t))
+	}, cluster.Spec.Plugins[0].Parameters)
+	d.assertRole(t, cluster)
 }
 
 // setSpec merges a change into the spec of the first database.
@@ -222,32 +220,14 @@ func (d *dayTwo) up(t *testing.T) []string {
 	return summary(result)
 }
 
-func (d *dayTwo) cluster(t *testing.T) *unstructured.Unstructured {
+func (d *dayTwo) cluster(t *testing.T) *cnpgv1.Cluster {
 	t.Helper()
 	return d.get(t, "shop-postgresql")
 }
 
-func (d *dayTwo) get(t *testing.T, name string) *unstructured.Unstructured {
+func (d *dayTwo) get(t *testing.T, name string) *cnpgv1.Cluster {
 	t.Helper()
-	cluster, err := d.plane.Client().Get(t.Context(), clusterKind(), "daytwo", name)
+	cluster, err := d.suite.cluster(t.Context(), "daytwo", name)
 	require.NoError(t, err)
 	return cluster
-}
-
-func (d *dayTwo) uid(t *testing.T, name string) string {
-	t.Helper()
-	return string(d.get(t, name).GetUID())
-}
-
-// generation counts the changes of the spec.
-func (d *dayTwo) generation(t *testing.T) int64 {
-	t.Helper()
-	return d.cluster(t).GetGeneration()
-}
-
-func (d *dayTwo) clusterField(t *testing.T, fields ...string) string {
-	t.Helper()
-	value, _, err := unstructured.NestedString(d.cluster(t).Object, fields...)
-	require.NoError(t, err)
-	return value
 }

@@ -3,15 +3,23 @@
 package acceptance
 
 import (
-	"fmt"
+	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tools"
@@ -46,118 +54,106 @@ func (s *suite) assertReconciled(t *testing.T, id string) {
 	s.assertNoComplaints(t, cluster)
 }
 
+// into is an object in the Go type that its operator has for it.
+func into[T any](object *unstructured.Unstructured, err error) (*T, error) {
+	if err != nil {
+		return nil, err
+	}
+	typed := new(T)
+	return typed, runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, typed)
+}
+
+func (s *suite) cluster(ctx context.Context, namespace, name string) (*cnpgv1.Cluster, error) {
+	return into[cnpgv1.Cluster](s.plane.Client().Get(ctx, clusterKind(), namespace, name))
+}
+
 // waitForFirstPrimary waits until the operator waits for its first pod.
-func (s *suite) waitForFirstPrimary(t *testing.T, namespace, name string) *unstructured.Unstructured {
+func (s *suite) waitForFirstPrimary(t *testing.T, namespace, name string) *cnpgv1.Cluster {
 	t.Helper()
-	var cluster *unstructured.Unstructured
-	var phase, reason string
+	var cluster *cnpgv1.Cluster
 	require.Eventually(t, func() bool {
 		var err error
-		cluster, err = s.plane.Client().Get(t.Context(), clusterKind(), namespace, name)
-		if err != nil {
-			return false
-		}
-		phase, _, _ = unstructured.NestedString(cluster.Object, "status", "phase")
-		reason, _, _ = unstructured.NestedString(cluster.Object, "status", "phaseReason")
-		return phase == "Setting up primary"
+		cluster, err = s.cluster(t.Context(), namespace, name)
+		return err == nil && cluster.Status.Phase == cnpgv1.PhaseFirstPrimary
 	}, reconciled, poll, "%s/%s gets no first primary", namespace, name)
-	t.Logf("%s/%s: %s (%s)", namespace, name, phase, reason)
+	t.Logf("%s/%s: %s (%s)", namespace, name, cluster.Status.Phase, cluster.Status.PhaseReason)
 	return cluster
 }
 
 // assertPluginLoaded wants the operator to have talked to the real plugin.
-func (s *suite) assertPluginLoaded(t *testing.T, cluster *unstructured.Unstructured) {
+func (s *suite) assertPluginLoaded(t *testing.T, cluster *cnpgv1.Cluster) {
 	t.Helper()
-	plugins, _, err := unstructured.NestedSlice(cluster.Object, "status", "pluginStatus")
-	require.NoError(t, err)
-	require.Len(t, plugins, 1)
-	plugin := plugins[0].(map[string]any)
-	assert.Equal(t, "barman-cloud.cloudnative-pg.io", plugin["name"])
 	version, err := tools.BarmanCloudPlugin().Version()
 	require.NoError(t, err)
-	assert.Equal(t, version, plugin["version"])
+	require.Len(t, cluster.Status.PluginStatus, 1)
+	assert.Equal(t, barmanPlugin, cluster.Status.PluginStatus[0].Name)
+	assert.Equal(t, version, cluster.Status.PluginStatus[0].Version)
 }
 
 // assertFirstJob wants the job that makes the first instance; a recovery has the
 // plugin's container that fetches the backup, with the store's environment.
-func (s *suite) assertFirstJob(t *testing.T, cluster *unstructured.Unstructured) {
+func (s *suite) assertFirstJob(t *testing.T, cluster *cnpgv1.Cluster) {
 	t.Helper()
-	recovers := recoverySource(cluster) != ""
-	job := cluster.GetName() + "-1-initdb"
-	if recovers {
-		job = cluster.GetName() + "-1-full-recovery"
+	from := recoverySource(cluster)
+	name := cluster.Name + "-1-initdb"
+	if from != "" {
+		name = cluster.Name + "-1-full-recovery"
 	}
-	var found *unstructured.Unstructured
+	var job *batchv1.Job
 	require.Eventually(t, func() bool {
 		var err error
-		found, err = s.plane.Client().Get(t.Context(),
-			schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}, cluster.GetNamespace(), job)
+		job, err = into[batchv1.Job](s.plane.Client().Get(t.Context(),
+			schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}, cluster.Namespace, name))
 		return err == nil
-	}, reconciled, poll, "no job %s", job)
-	containers, _, err := unstructured.NestedSlice(found.Object, "spec", "template", "spec", "initContainers")
-	require.NoError(t, err)
-	var sidecar map[string]any
-	for _, container := range containers {
-		if container := container.(map[string]any); container["name"] == "plugin-barman-cloud" {
-			sidecar = container
-		}
-	}
-	if !recovers {
-		assert.Nil(t, sidecar, "initdb needs no store")
+	}, reconciled, poll, "no job %s", name)
+	containers := job.Spec.Template.Spec.InitContainers
+	sidecar := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == "plugin-barman-cloud" })
+	if from == "" {
+		assert.Negative(t, sidecar, "initdb needs no store")
 		return
 	}
-	require.NotNil(t, sidecar, "the recovery has the plugin's container")
-	store := s.store(t, cluster.GetNamespace(), recoverySource(cluster))
-	for _, variable := range store.env(t) {
-		assert.Contains(t, sidecar["env"], variable)
-	}
+	require.GreaterOrEqual(t, sidecar, 0, "the recovery has the plugin's container")
+	assert.Subset(t, containers[sidecar].Env, s.store(t, cluster.Namespace, from).Spec.InstanceSidecarConfiguration.Env)
 }
 
 // assertVolumes wants claims for the data and, if the spec has one, the WAL
 // volume, of the sizes that the spec says.
-func (s *suite) assertVolumes(t *testing.T, cluster *unstructured.Unstructured) {
+func (s *suite) assertVolumes(t *testing.T, cluster *cnpgv1.Cluster) {
 	t.Helper()
-	for field, suffix := range map[string]string{"storage": "", "walStorage": "-wal"} {
-		size, found, err := unstructured.NestedString(cluster.Object, "spec", field, "size")
+	volumes := map[string]string{"": cluster.Spec.StorageConfiguration.Size}
+	if wal := cluster.Spec.WalStorage; wal != nil {
+		volumes["-wal"] = wal.Size
+	}
+	for suffix, size := range volumes {
+		claim, err := into[corev1.PersistentVolumeClaim](s.plane.Client().Get(t.Context(),
+			coreKind("PersistentVolumeClaim"), cluster.Namespace, cluster.Name+"-1"+suffix))
 		require.NoError(t, err)
-		if !found {
-			continue
-		}
-		claim, err := s.plane.Client().Get(t.Context(), coreKind("PersistentVolumeClaim"),
-			cluster.GetNamespace(), cluster.GetName()+"-1"+suffix)
-		require.NoError(t, err)
-		requested, _, err := unstructured.NestedString(claim.Object, "spec", "resources", "requests", "storage")
-		require.NoError(t, err)
-		assert.Equal(t, size, requested)
+		assert.Equal(t, size, claim.Spec.Resources.Requests.Storage().String())
 	}
 }
 
 // assertRole wants the plugin to have let the cluster read the stores that it
 // writes to and restores from, their Secrets, and nothing else.
-func (s *suite) assertRole(t *testing.T, cluster *unstructured.Unstructured) {
+func (s *suite) assertRole(t *testing.T, cluster *cnpgv1.Cluster) {
 	t.Helper()
 	var stores, secrets []string
 	for _, name := range []string{archive(cluster), recoverySource(cluster)} {
-		if name == "" || len(stores) == 1 && stores[0] == name {
-			continue
+		if name != "" {
+			stores = append(stores, name)
+			secrets = append(secrets, s.store(t, cluster.Namespace, name).Spec.Configuration.AWS.AccessKeyIDReference.Name)
 		}
-		stores = append(stores, name)
-		secrets = append(secrets, s.store(t, cluster.GetNamespace(), name).secret(t))
 	}
 	kind := schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		role, err := s.plane.Client().Get(t.Context(), kind, cluster.GetNamespace(), cluster.GetName()+"-barman-cloud")
+		role, err := into[rbacv1.Role](s.plane.Client().Get(t.Context(), kind, cluster.Namespace, cluster.Name+"-barman-cloud"))
 		require.NoError(c, err)
-		rules, _, err := unstructured.NestedSlice(role.Object, "rules")
-		require.NoError(c, err)
-		require.Len(c, rules, 3)
-		for _, rule := range rules {
-			rule := rule.(map[string]any)
+		require.Len(c, role.Rules, 3)
+		for _, rule := range role.Rules {
 			want := stores
-			if fmt.Sprint(rule["resources"]) == "[secrets]" {
-				want = unique(secrets)
+			if slices.Equal(rule.Resources, []string{"secrets"}) {
+				want = secrets
 			}
-			assert.ElementsMatch(c, want, rule["resourceNames"], "%v", rule["resources"])
+			assert.ElementsMatch(c, slices.Compact(slices.Sorted(slices.Values(want))), rule.ResourceNames, "%v", rule.Resources)
 		}
 	}, reconciled, poll)
 }
@@ -165,24 +161,21 @@ func (s *suite) assertRole(t *testing.T, cluster *unstructured.Unstructured) {
 // assertNoComplaints wants no condition of the cluster that is an error, beside
 // those that say that its first instance is not there yet, and no warning among
 // its events.
-func (s *suite) assertNoComplaints(t *testing.T, cluster *unstructured.Unstructured) {
+func (s *suite) assertNoComplaints(t *testing.T, cluster *cnpgv1.Cluster) {
 	t.Helper()
 	waiting := []string{"Ready ClusterIsNotReady", "Initialized BootstrapPending", "ConsistentSystemID NotFound"}
-	conditions, _, err := unstructured.NestedSlice(cluster.Object, "status", "conditions")
-	require.NoError(t, err)
-	for _, condition := range conditions {
-		condition := condition.(map[string]any)
-		if condition["status"] == "False" {
-			reason := fmt.Sprint(condition["type"], " ", condition["reason"])
-			assert.Contains(t, waiting, reason, "%v", condition)
+	for _, condition := range cluster.Status.Conditions {
+		if condition.Status == metav1.ConditionFalse {
+			assert.Contains(t, waiting, condition.Type+" "+condition.Reason, "%v", condition)
 		}
 	}
-	events, err := s.plane.Client().List(t.Context(), coreKind("Event"), cluster.GetNamespace())
+	events, err := s.plane.Client().List(t.Context(), coreKind("Event"), cluster.Namespace)
 	require.NoError(t, err)
-	for _, event := range events {
-		uid, _, _ := unstructured.NestedString(event.Object, "involvedObject", "uid")
-		if uid == string(cluster.GetUID()) {
-			assert.NotEqual(t, "Warning", event.Object["type"], "%v: %v", event.Object["reason"], event.Object["message"])
+	for i := range events {
+		event, err := into[corev1.Event](&events[i], nil)
+		require.NoError(t, err)
+		if event.InvolvedObject.UID == cluster.UID {
+			assert.NotEqual(t, corev1.EventTypeWarning, event.Type, "%v: %v", event.Reason, event.Message)
 		}
 	}
 }
@@ -196,71 +189,37 @@ func (s *suite) assertGone(t *testing.T, id string) {
 	s.collectGarbage(t, namespace)
 }
 
+const barmanPlugin = "barman-cloud.cloudnative-pg.io"
+
 // archive is the store that the cluster writes to.
-func archive(cluster *unstructured.Unstructured) string {
-	plugins, _, _ := unstructured.NestedSlice(cluster.Object, "spec", "plugins")
-	for _, plugin := range plugins {
-		if plugin := plugin.(map[string]any); plugin["name"] == "barman-cloud.cloudnative-pg.io" {
-			return storeOf(plugin)
+func archive(cluster *cnpgv1.Cluster) string {
+	for _, plugin := range cluster.Spec.Plugins {
+		if plugin.Name == barmanPlugin {
+			return plugin.Parameters["barmanObjectName"]
 		}
 	}
 	return ""
 }
 
 // recoverySource is the store that the cluster is restored from, "" for none.
-func recoverySource(cluster *unstructured.Unstructured) string {
-	source, _, _ := unstructured.NestedString(cluster.Object, "spec", "bootstrap", "recovery", "source")
-	sources, _, _ := unstructured.NestedSlice(cluster.Object, "spec", "externalClusters")
-	for _, external := range sources {
-		external := external.(map[string]any)
-		if plugin, ok := external["plugin"].(map[string]any); ok && external["name"] == source {
-			return storeOf(plugin)
+func recoverySource(cluster *cnpgv1.Cluster) string {
+	if cluster.Spec.Bootstrap == nil || cluster.Spec.Bootstrap.Recovery == nil {
+		return ""
+	}
+	for _, external := range cluster.Spec.ExternalClusters {
+		if external.Name == cluster.Spec.Bootstrap.Recovery.Source && external.PluginConfiguration != nil {
+			return external.PluginConfiguration.Parameters["barmanObjectName"]
 		}
 	}
 	return ""
 }
 
-func storeOf(plugin map[string]any) string {
-	store, _, _ := unstructured.NestedString(plugin, "parameters", "barmanObjectName")
-	return store
-}
-
-// store is an ObjectStore.
-type store struct{ *unstructured.Unstructured }
-
-func (s *suite) store(t *testing.T, namespace, name string) store {
+func (s *suite) store(t *testing.T, namespace, name string) *barmanv1.ObjectStore {
 	t.Helper()
 	kind := schema.GroupVersionKind{Group: "barmancloud.cnpg.io", Version: "v1", Kind: "ObjectStore"}
-	object, err := s.plane.Client().Get(t.Context(), kind, namespace, name)
+	store, err := into[barmanv1.ObjectStore](s.plane.Client().Get(t.Context(), kind, namespace, name))
 	require.NoError(t, err)
-	return store{object}
-}
-
-func (s store) secret(t *testing.T) string {
-	t.Helper()
-	name, found, err := unstructured.NestedString(s.Object, "spec", "configuration", "s3Credentials", "accessKeyId", "name")
-	require.NoError(t, err)
-	require.True(t, found)
-	return name
-}
-
-func (s store) env(t *testing.T) []any {
-	t.Helper()
-	env, _, err := unstructured.NestedSlice(s.Object, "spec", "instanceSidecarConfiguration", "env")
-	require.NoError(t, err)
-	return env
-}
-
-func unique(names []string) []string {
-	seen := map[string]bool{}
-	var kept []string
-	for _, name := range names {
-		if !seen[name] {
-			kept = append(kept, name)
-		}
-		seen[name] = true
-	}
-	return kept
+	return store
 }
 
 // collectGarbage deletes what the operators made for objects that are gone.
