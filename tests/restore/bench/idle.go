@@ -135,17 +135,9 @@ func (w *world) restoreIdle(ctx context.Context, row idleRow, backups map[int]id
 		folder = row.folder.Fetching(row.maxParallel, "--no-partial", "--parallel", strconv.Itoa(row.ahead),
 			"--spool-dir", filepath.Join(dir, "spool"))
 	}
-	backup, target := backups[row.segments], &cnpgv1.RecoveryTarget{}
-	if row.segments == 0 {
-		for _, youngest := range backups {
-			backup = youngest
-			break
-		}
-		target.TargetImmediate = new(true)
-	}
-	target.BackupID = backup.id
+	backup := backups[row.segments]
 	return measure(func() error {
-		restored, err := lab.Restore(ctx, dir, w.secrets(), folder, nil, target)
+		restored, err := lab.Restore(ctx, dir, w.secrets(), folder, nil, &cnpgv1.RecoveryTarget{BackupID: backup.id})
 		if err != nil {
 			return err
 		}
@@ -165,7 +157,7 @@ type idleBackup struct {
 }
 
 // beIdle is the life of a database that ends one WAL segment after the other with a
-// row in each. It returns a base backup of each age in segments.
+// row in each. It returns a base backup of each age in segments, and one of the end.
 //
 // The segments are compressed as barman does it and written into the archive, but not
 // by barman: that would take 20 minutes of the CPU for a week's.
@@ -190,17 +182,7 @@ func (w *world) beIdle(ctx context.Context, archive lab.Folder, ages []int) (map
 	backups, start := map[int]idleBackup{}, time.Now()
 	for left := slices.Max(ages); left > 0; left-- {
 		if slices.Contains(ages, left) {
-			// What belongs to a base backup is archived by barman.
-			if err := life.AwaitArchived(ctx); err != nil {
-				return nil, err
-			}
-			life.ArchiveBy(nil)
-			backup, err := life.Backup(ctx)
-			if err != nil {
-				return nil, err
-			}
-			backups[left] = idleBackup{backup.ID, int64(slices.Max(ages) - left)}
-			if err := life.AwaitArchived(ctx); err != nil {
+			if backups[left], err = idleBackupOf(ctx, life); err != nil {
 				return nil, err
 			}
 			life.ArchiveBy(quickly)
@@ -221,5 +203,23 @@ func (w *world) beIdle(ctx context.Context, archive lab.Folder, ages []int) (map
 			}
 		}
 	}
-	return backups, life.AwaitArchived(ctx)
+	backups[0], err = idleBackupOf(ctx, life)
+	return backups, err
+}
+
+// idleBackupOf takes a base backup. What belongs to it is archived by barman.
+func idleBackupOf(ctx context.Context, life *lab.Life) (idleBackup, error) {
+	if err := life.AwaitArchived(ctx); err != nil {
+		return idleBackup{}, err
+	}
+	life.ArchiveBy(nil)
+	var rows int64
+	if err := life.Query(ctx, &rows, "select count(*) from ledger"); err != nil {
+		return idleBackup{}, err
+	}
+	backup, err := life.Backup(ctx)
+	if err != nil {
+		return idleBackup{}, err
+	}
+	return idleBackup{backup.ID, rows}, life.AwaitArchived(ctx)
 }
