@@ -73,10 +73,10 @@ func TestARefusalIsNothingButItsProblems(t *testing.T) {
 }
 
 // rendered renders an environment with some of its configuration changed.
-func rendered(t *testing.T, stack, folder string, config map[string]any) *sandbox.Rendered {
+func rendered(t *testing.T, stack, folder string, config map[string]any, environment ...string) *sandbox.Rendered {
 	t.Helper()
 	result, err := sandbox.Render(t.Context(), sandbox.Options{
-		Project: root, Stack: stack, Config: config,
+		Project: root, Stack: stack, Config: config, Environment: environment,
 		Binary: filepath.Join(root, ".sandbox", "programs", "program"),
 	}, folder)
 	require.NoError(t, err)

@@ -83,3 +83,23 @@ func TestMissingCredentialsAreToldInThePreview(t *testing.T) {
 	}
 	assert.Equal(t, []string{"B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY", "MINIO_USER", "MINIO_PASSWORD"}, named)
 }
+
+// TestAnAdoptedBucketTakesNothingOfMinIO deploys and renders an environment whose
+// server on the NAS may be any. There is no user for the plugin, and Pulumi, which
+// starts a plugin for its provider alone, has no provider of it.
+func TestAnAdoptedBucketTakesNothingOfMinIO(t *testing.T) {
+	nobody := []string{"MINIO_USER=", "MINIO_PASSWORD="}
+	config := map[string]any{"cnpg-backup:minio": map[string]any{
+		"bucket": "homelab-postgres-backups", "endpoint": "https://nas.example.org:7070", "secret": "nas-credentials",
+		"adoptBucket": true,
+	}}
+	box := start(t, root, "homelab", config, nobody...)
+	deploysCleanly(t, box)
+	state, err := box.Export(t.Context())
+	require.NoError(t, err)
+	for _, resource := range state.Resources {
+		assert.NotContains(t, resource.Type, "minio", resource.URN)
+	}
+
+	assert.NotEmpty(t, rendered(t, "homelab", t.TempDir(), config, nobody...).Manifests)
+}
