@@ -40,7 +40,7 @@ func NewCredentials(ctx *pulumi.Context, name string, args *CredentialsArgs, opt
 	if err != nil {
 		return nil, fmt.Errorf("credentials %q: %w", name, err)
 	}
-	label, problems := fmt.Sprintf("credentials %q", name), args.validate()
+	label, problems := fmt.Sprintf("credentials %q", name), append(checkPartOf(name), args.validate()...)
 	var claims []claim
 	if args != nil {
 		claims = credentialsClaims(args.Namespace, args.Bitwarden, label, cluster)

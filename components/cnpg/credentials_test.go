@@ -37,6 +37,32 @@ func TestCredentialsMakeOneExternalSecret(t *testing.T) {
 	})
 }
 
+// The name of a storage and of credentials is a label of what they make, which
+// Kubernetes would refuse half-way.
+func TestNamesThatAreNoLabelsAreRefused(t *testing.T) {
+	t.Parallel()
+	bitwarden := BitwardenArgs{Store: "bitwarden-backend", Item: "b2"}
+	for name, want := range map[string]string{
+		"auth": "", "auth.b2_Key": "", strings.Repeat("a", 63): "",
+		"auth/b2": "expected up to 63 letters", "the key": "expected up to 63 letters", strings.Repeat("a", 64): "expected up to 63 letters",
+	} {
+		run(t, true, func(ctx *pulumi.Context) error {
+			_, err := NewCredentials(ctx, name, &CredentialsArgs{Namespace: "auth", Bitwarden: bitwarden})
+			if want == "" {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorContains(t, err, want)
+			}
+			return nil
+		})
+	}
+	run(t, true, func(ctx *pulumi.Context) error {
+		_, err := NewStorage(ctx, strings.Repeat("a", 64), storageArgs())
+		assert.ErrorContains(t, err, "expected up to 63 letters")
+		return nil
+	})
+}
+
 func TestCredentialsWaitForTheKey(t *testing.T) {
 	t.Parallel()
 	inUpAndPreview(t, func(t *testing.T, dryRun bool) {

@@ -26,6 +26,17 @@ var notYours = map[string]string{ //nolint:gochecknoglobals // a table that nobo
 	"kubectl.kubernetes.io/last-applied-configuration": "kubectl apply writes it; leave it out",
 }
 
+// checkPartOf wants a component's name to be the value of a label of what it makes.
+func checkPartOf(name string) field.ErrorList {
+	if len(validation.IsValidLabelValue(name)) == 0 {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("name"), name, labelValue+"; it is a label of what is made")}
+}
+
+// labelValue is what Kubernetes takes for the value of a label.
+const labelValue = `expected up to 63 letters, digits, "-", "_" and ".", and a letter or digit first and last`
+
 func checkLabels(at *field.Path, labels map[string]string) field.ErrorList {
 	var problems field.ErrorList
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
@@ -34,9 +45,7 @@ func checkLabels(at *field.Path, labels map[string]string) field.ErrorList {
 			problems = append(problems, field.Forbidden(at.Key(key), "the operator writes these labels"))
 		}
 		if len(validation.IsValidLabelValue(labels[key])) > 0 {
-			problems = append(problems, field.Invalid(at.Key(key), labels[key],
-				`expected up to 63 letters, digits, "-", "_" and ".", and a letter or digit first and last; `+
-					"an annotation takes any text"))
+			problems = append(problems, field.Invalid(at.Key(key), labels[key], labelValue+"; an annotation takes any text"))
 		}
 	}
 	return problems

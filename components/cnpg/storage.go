@@ -128,6 +128,9 @@ func NewStorage(ctx *pulumi.Context, name string, args *StorageArgs, opts ...pul
 	}
 	label := fmt.Sprintf("storage %q", name)
 	problems := checkObjectName(field.NewPath("name"), name, "the name of the storage, a prefix of what belongs to it")
+	if len(problems) == 0 {
+		problems = checkPartOf(name)
+	}
 	problems = append(problems, args.Validate(nil)...)
 	if err := refuse(label, claimsOf(ctx).take(args.claims(nil, label), problems)); err != nil {
 		return nil, err
