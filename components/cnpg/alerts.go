@@ -317,12 +317,11 @@ func (p *plan) lookAtSidecar() string {
 	return fmt.Sprintf(" Why: kubectl logs -n %s -l cnpg.io/cluster=%s,cnpg.io/instanceRole=primary -c plugin-barman-cloud --tail 50", p.namespace, p.cluster)
 }
 
-// lookAtDrill are the commands that show why a drill failed, whose metrics do not.
+// lookAtDrill is the command that shows why a drill failed, whose metrics do not.
 func (p *plan) lookAtDrill(at Location) string {
-	return fmt.Sprintf(" Why, and with which code, its log says at its end for %[1]s: kubectl logs -n %[2]s "+
-		"-l app.kubernetes.io/instance=%[3]s,app.kubernetes.io/component=drill-%[4]s -c %[5]s --tail 1 "+
-		"After that a new run does: kubectl create job -n %[2]s --from=cronjob/%[6]s %[6]s-now",
-		inWords(duration(p.args.Drill.Keep)), p.namespace, p.cluster, at, DrillReportContainer, p.drill(at))
+	return fmt.Sprintf(" The run and its log are kept for %s; after that, start the CronJob %s once more. Why, and with which code: "+
+		"kubectl logs -n %s -l app.kubernetes.io/instance=%s,app.kubernetes.io/component=drill-%s -c %s --tail 1",
+		inWords(duration(p.args.Drill.Keep)), p.drill(at), p.namespace, p.cluster, at, DrillReportContainer)
 }
 
 // lookAtBackups is the command that shows what became of them.

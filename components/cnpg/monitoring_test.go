@@ -117,7 +117,7 @@ func TestTheAlertOfADrillSaysWhereItsCauseIs(t *testing.T) {
 		assert.Contains(t, one.description, "kubectl logs -n auth -l app.kubernetes.io/instance=authentik-postgresql,"+
 			"app.kubernetes.io/component=drill-"+string(one.copy)+" -c restore --tail 1")
 		assert.Contains(t, one.description, "for 1 day 12 hours")
-		assert.Contains(t, one.description, "kubectl create job -n auth --from=cronjob/"+name+" "+name+"-now")
+		assert.Contains(t, one.description, "start the CronJob "+name)
 	}
 	assert.Equal(t, 2, told)
 }
