@@ -59,7 +59,7 @@ leave() { # exit status
   fi
   [ "$1" = 0 ] || echo "it ended with exit status $1" >>result/failed || true
   touch bye || true
-  kill "${watching:-0}" 2>/dev/null || true
+  [ -z "${watching:-}" ] || kill "$watching" 2>/dev/null || true
   exit "$1"
 }
 
@@ -167,7 +167,8 @@ main() {
   trap 'exit 143' TERM
   command -v postgres >/dev/null || PATH=$PATH:$(echo /usr/lib/postgresql/*/bin)
   PATH=$PATH${EXTENSIONS_PATH:+:$EXTENSIONS_PATH}
-  until [ -e begin ]; do sleep 0.1; done
+  # A run may have ended before this container began.
+  until_there begin
   watch &
   watching=$!
   postgres --version | sed 's/^[^0-9]*//; s/[^0-9].*//' >version

@@ -1,11 +1,13 @@
 package cnpg
 
 import (
+	"context"
 	"encoding/json"
+	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -28,7 +30,7 @@ func inDrillScript(t *testing.T, env []string, statements string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), python(t), "-c",
 		"__name__ = 'drill'\n"+drillRestoreScript+"\n"+statements)
-	cmd.Env = append(slices.Clip(env), "DRILL_FOLDER="+t.TempDir(), "DEADLINE=3600", "SERVER_NAME=db", "PERIOD=100000000000")
+	cmd.Env = append([]string{"DRILL_FOLDER=" + t.TempDir(), "DEADLINE=3600", "SERVER_NAME=db", "PERIOD=100000000000"}, env...)
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	return strings.TrimSpace(string(output))
@@ -146,6 +148,27 @@ write("ask/" + seg(7))
 recovery.answer()
 recovery.judge(7 * recovery.size)
 print(read("answer/" + seg(7)), "passed")`))
+}
+
+// A run that fails at once, as with a wrong key, has ended before the container with
+// PostgreSQL begins. That one has to end, too: until then the Job has not failed.
+func TestDrillEndsWhenPostgresContainerComesLate(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	inDrillScript(t, []string{"DRILL_FOLDER=" + folder, "COPY=b2"}, `
+def fails():
+    write("begin")
+    raise Found("CB03", "a wrong key")
+
+run = Run()
+run.go = fails
+assert run.conclude() == 1`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	late := exec.CommandContext(ctx, "sh", "-c", drillPostgresScript)
+	late.Env = []string{"PATH=" + os.Getenv("PATH"), "DRILL_FOLDER=" + folder, "TMPDIR=" + folder}
+	output, err := late.CombinedOutput()
+	require.NoError(t, err, "%s", output)
 }
 
 // A line of the report must fit into what Kubernetes keeps of it, whatever the
