@@ -3,9 +3,14 @@
 package restore_test
 
 import (
+	"context"
+	"errors"
 	"os/exec"
+	"syscall"
 	"testing"
+	"time"
 
+	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -43,19 +48,29 @@ func (w *world) moved(t *testing.T) *world {
 // wants nothing to be missing there.
 func (w *world) copyNAS(t *testing.T, next *world) {
 	t.Helper()
+	said, err := w.tryCopyNAS(t.Context(), t, next)
+	require.NoError(t, err, said)
+	assert.Contains(t, said, " 0 of them missing")
+}
+
+// tryCopyNAS runs it until ctx ends, and returns what it says.
+func (w *world) tryCopyNAS(ctx context.Context, t *testing.T, next *world) (string, error) {
+	t.Helper()
 	authorities := mkdir(t, w.dir, "authorities")
 	for _, each := range []*world{w, next} {
 		require.NoError(t, exec.CommandContext(t.Context(), "cp", each.authority(t), authorities+"/"+each.nasName+".crt").Run())
 	}
 	program, programs := lab.CopyNAS()
-	script := exec.CommandContext(t.Context(), "sh", program, w.nas.Endpoint, next.nas.Endpoint, w.nas.Bucket)
+	script := exec.CommandContext(ctx, "sh", program, w.nas.Endpoint, next.nas.Endpoint, w.nas.Bucket)
+	// What it has started goes with it.
+	script.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	script.Cancel = func() error { return syscall.Kill(-script.Process.Pid, syscall.SIGKILL) }
 	script.Env = []string{
 		"PATH=" + programs, "HOME=" + w.dir, "TMPDIR=" + w.dir, "SSL_CERT_DIR=" + authorities,
 		"OLD_KEY_ID=" + w.nas.KeyID, "OLD_KEY=" + w.nas.Key, "NEW_KEY_ID=" + next.nas.KeyID, "NEW_KEY=" + next.nas.Key,
 	}
 	said, err := script.CombinedOutput()
-	require.NoError(t, err, string(said))
-	assert.Contains(t, string(said), " 0 of them missing")
+	return string(said), err
 }
 
 // TestTheNASMoves takes a database from one server on the NAS to another as
@@ -117,6 +132,100 @@ func TestTheNASMoves(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTheNASMovesTheWrongWay goes ways that docs/move-nas.md does not: each is put
+// right by copying, and until then what is said of the copies is true.
+func TestTheNASMovesTheWrongWay(t *testing.T) {
+	newMove := func(t *testing.T, archive cnpg.Location) (w, next *world, life *lab.Life, history []dated) {
+		t.Helper()
+		t.Parallel()
+		w = newWorld(t, archive, "")
+		next = w.moved(t)
+		w.args.B2.Retention, w.args.MinIO.Retention = "30d", "60d"
+		next.args = w.args
+		life, history = w.liveLong(t)
+		return w, next, life, history
+	}
+	// itIsPutRight copies, and wants both copies to have the last moment, and the new
+	// NAS the first.
+	itIsPutRight := func(t *testing.T, w, next *world, oldest dated, last moment) {
+		t.Helper()
+		w.copyNAS(t, next)
+		next.runMirror(t, 1)
+		w.nas.Stop()
+		next.requireRestores(t, next.folder(t, next.nas, 1), nil, last)
+		next.requireRestores(t, next.folder(t, next.b2, 1), nil, last)
+		next.requireRestores(t, next.folder(t, next.nas, 1), targetOf(oldest.backup, oldest.moment), oldest.moment)
+		for _, verdict := range next.askDoctor(t) {
+			assert.Equal(t, "RESTORES", verdict.Verdict, verdict.Reason)
+			assert.Empty(t, verdict.codes())
+		}
+	}
+
+	t.Run("a mirror to which nothing was copied", func(t *testing.T) {
+		w, next, life, history := newMove(t, cnpg.B2)
+		last := insertAndArchive(t, life, 200)
+		empty := next.askDoctor(t)
+		assert.Equal(t, "DOES NOT", empty[next.nas].Verdict)
+		assert.Equal(t, "RESTORES", empty[next.b2].Verdict)
+
+		next.runMirror(t, 1)
+		assert.Len(t, next.requireInvariant(t, 1), 2, "what B2 has")
+		next.requireRestores(t, next.folder(t, next.nas, 1), nil, last)
+		assert.Equal(t, "RESTORES", next.askDoctor(t)[next.nas].Verdict)
+		itIsPutRight(t, w, next, history[0], last)
+	})
+
+	t.Run("an archive to which nothing was copied", func(t *testing.T) {
+		w, next, life, history := newMove(t, cnpg.MinIO)
+		before := insertAndArchive(t, life, 200)
+		w.runMirror(t, 1)
+		life.Redirect(next.written(t, 1))
+		last := insertAndArchive(t, life, 200)
+
+		halfway := next.askDoctor(t)
+		assert.Equal(t, "DOES NOT", halfway[next.nas].Verdict)
+		assert.Equal(t, "RESTORES", halfway[next.b2].Verdict)
+		run := next.tryMirror(t.Context(), t, 1)
+		assert.Equal(t, "copy", run.Failed)
+		assert.Contains(t, run.Output, "the archive has lost all of its base backups")
+		w.requireRestores(t, w.folder(t, w.nas, 1), nil, before)
+		w.requireRestores(t, w.folder(t, w.b2, 1), nil, before)
+		itIsPutRight(t, w, next, history[0], last)
+	})
+
+	t.Run("copies that are killed while the archive is written to", func(t *testing.T) {
+		w, next, life, history := newMove(t, cnpg.MinIO)
+		writing, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			for writing.Err() == nil {
+				if err := errors.Join(life.Insert(t.Context(), 100), life.Archived(t.Context())); err != nil {
+					ended <- err
+					return
+				}
+			}
+			ended <- nil
+		}()
+		defer stop()
+		for _, after := range []time.Duration{100, 300, 1_000, 3_000} {
+			ctx, cancel := context.WithTimeout(t.Context(), after*time.Millisecond)
+			said, err := w.tryCopyNAS(ctx, t, next)
+			cancel()
+			half := next.askDoctor(t)[next.nas]
+			t.Logf("after %d ms: %v, %s, %s %s", after, err, said, half.Verdict, half.Reason)
+			_, throwAway, err := w.restoreForNow(t, next.folder(t, next.nas, 1), &cnpgv1.RecoveryTarget{BackupID: half.BackupID})
+			throwAway()
+			assert.Equal(t, half.Verdict == "RESTORES", err == nil, "%+v: %v", half, err)
+		}
+		stop()
+		require.NoError(t, <-ended)
+		w.copyNAS(t, next)
+		life.Redirect(next.written(t, 1))
+		last := insertAndArchive(t, life, 200)
+		itIsPutRight(t, w, next, history[0], last)
+	})
 }
 
 // dated is a base backup, and what was true after it.
