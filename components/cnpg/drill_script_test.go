@@ -233,7 +233,7 @@ func TestDrillChecksHaveToBeMade(t *testing.T) {
 		"a database refuses": {
 			`{"libraries.status": "2", "libraries.errors": '''` + refused + `''', "amcheck.status": "1", "amcheck.errors": "pg_amcheck: error: x",
 			  "checksums.status": "1", "checksums.errors": "pg_checksums: error: cluster must be shut down",
-			  "query.status": "2", "query.errors": "psql: error: x"}`,
+			  "query.status": "1", "query": "t", "query.errors": "psql: error: x"}`,
 			"answers failed, libraries not made, sound not made, checksums not made, query failed",
 		},
 		"with complaints that mean nothing": {
