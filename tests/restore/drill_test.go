@@ -79,15 +79,15 @@ func results(report cnpg.DrillReport) map[string]string {
 	return all
 }
 
-// drilled is a world with two base backups, tables that the WAL does not touch
-// any more, and a mirror.
+// drilled is a world with two base backups, a table that the WAL does not touch any
+// more, which a vacuum would, and a mirror.
 func drilled(t *testing.T, prepare func(*testing.T, *lab.Life), initdb ...string) (*world, *lab.Life, moment) {
 	t.Helper()
 	w := newWorld(t, cnpg.B2, "")
 	w.storesAsItIs()
 	life := w.begin(t, append(initdb, "--data-checksums")...)
 	prepare(t, life)
-	require.NoError(t, life.Exec(t.Context(), "create table still as select i, md5(i::text) as text from generate_series(1, 20000) as i"))
+	require.NoError(t, life.Exec(t.Context(), "create table still with (autovacuum_enabled = off) as select i, md5(i::text) as text from generate_series(1, 20000) as i"))
 	_, err := life.Backup(t.Context())
 	require.NoError(t, err)
 	for range 3 {
