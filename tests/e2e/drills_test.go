@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"testing"
 	"time"
@@ -26,27 +25,45 @@ func drills() entry {
 	return entry{"enabled": true, "b2Schedule": "0 0 1 1 *", "minioSchedule": "0 0 1 1 *", "maxAge": "24h"}
 }
 
-// TestDrills has the copies of a database restore themselves, and kills a run.
+// TestDrills has the copies of a database restore themselves, damages one of them
+// in one way after another, and kills runs.
 func TestDrills(t *testing.T) {
 	w := newWorld(t)
 	w.settings = entry{"cnpg-backup:drill": drills()}
+	// A key for each namespace, which reaches no other's folder.
+	w.b2Config["keys"] = []string{"e2e-<namespace>"}
 	notes := w.newDatabase("notes", "e2e-apps", 1)
+	// So that one page can be damaged, and the damage found.
+	notes["b2"] = entry{"data": entry{"compression": "none"}}
+	notes.spec()["bootstrap"].(entry)["initdb"].(entry)["dataChecksums"] = true
 	w.add(notes)
 	w.up(t)
 	w.ready(t, notes.namespace(), notes.cluster())
 	w.archiving(t, notes.namespace(), notes.cluster())
 	w.backedUp(t, notes)
-	held := w.write(t, notes, 1000)
-	w.archived(t, notes)
-	w.mirror(t, notes)
-	w.requireDrillsPass(t, notes, held)
-	for range 2 {
-		job := w.startDrill(t, notes, cnpg.MinIO, false, held)
-		time.Sleep(time.Duration(rand.IntN(15_000)) * time.Millisecond)
-		w.deleteJob(t, job)
+	w.query(t, notes, "create table "+stillTable+" as select i, md5(i::text) from generate_series(1, 20000) as i")
+	// What is frozen is written to no more: WAL would bring the right page back.
+	w.query(t, notes, "vacuum (freeze) "+stillTable)
+	w.takeBackup(t, notes.namespace(), notes.cluster(), "second")
+	var held contents
+	for range 4 {
+		held = w.write(t, notes, 250)
+		w.archived(t, notes)
 	}
-	w.requireDrillsPass(t, notes, held)
+	w.mirror(t, notes)
+
+	passes := func(t *testing.T) { w.requireDrillsPass(t, notes, held) }
+	require.True(t, t.Run("both copies restore", passes), "what follows needs this")
+	t.Run("damage", func(t *testing.T) {
+		w.testDamage(t, notes, append(w.damageInStore(t, notes), w.damageAround(t, notes)...)...)
+	})
+	t.Run("what is mended restores", passes)
+	t.Run("kills", func(t *testing.T) { w.testKills(t, notes, held) })
+	t.Run("what was killed restores", passes)
 }
+
+// stillTable is a table that nobody writes to.
+const stillTable = "still"
 
 // testDrills has the copies of a database restore themselves as they are now.
 func (w *world) testDrills(t *testing.T, db entry) {
@@ -84,7 +101,9 @@ func (w *world) requireDrillsPass(t *testing.T, db entry, want contents) {
 
 // startDrill makes a Job of the CronJob of a copy, which wants the database to
 // hold something. Which base backup it begins with would depend on the week.
-func (w *world) startDrill(t *testing.T, db entry, at cnpg.Location, oldest bool, want contents) *batchv1.Job {
+func (w *world) startDrill(t *testing.T, db entry, at cnpg.Location, oldest bool, want contents,
+	changes ...func(*corev1.PodSpec),
+) *batchv1.Job {
 	t.Helper()
 	jobs := w.typed.BatchV1()
 	cron, err := jobs.CronJobs(db.namespace()).Get(t.Context(), db.name()+"-drill-"+string(at), metav1.GetOptions{})
@@ -98,12 +117,11 @@ func (w *world) startDrill(t *testing.T, db entry, at cnpg.Location, oldest bool
 		"TURN": turn, "PERIOD": strconv.FormatInt(4*time.Now().Unix(), 10),
 	}
 	spec := cron.Spec.JobTemplate.Spec
-	for _, container := range spec.Template.Spec.Containers {
-		for i := range container.Env {
-			if value, given := said[container.Env[i].Name]; given {
-				container.Env[i] = corev1.EnvVar{Name: container.Env[i].Name, Value: value}
-			}
-		}
+	for name, value := range said {
+		setVariable(&spec.Template.Spec, name, value)
+	}
+	for _, change := range changes {
+		change(&spec.Template.Spec)
 	}
 	job, err := jobs.Jobs(db.namespace()).Create(t.Context(), &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: cron.Name + "-"}, Spec: spec,
@@ -112,16 +130,24 @@ func (w *world) startDrill(t *testing.T, db entry, at cnpg.Location, oldest bool
 	return job
 }
 
-// drillEnds waits for a run and returns its report.
+// setVariable sets a variable of those containers that have it.
+func setVariable(pod *corev1.PodSpec, name, value string) {
+	for _, container := range pod.Containers {
+		for i := range container.Env {
+			if container.Env[i].Name == name {
+				container.Env[i] = corev1.EnvVar{Name: name, Value: value}
+			}
+		}
+	}
+}
+
+// drillEnds waits for a run and returns its report. What it reports is also how the
+// Job ends, and the last line of its log.
 func (w *world) drillEnds(t *testing.T, job *batchv1.Job) cnpg.DrillReport {
 	t.Helper()
-	eventually(t, w.patience, job.Name, func(ctx context.Context) error {
-		found, err := w.typed.BatchV1().Jobs(job.Namespace).Get(ctx, job.Name, metav1.GetOptions{})
-		if err == nil && found.Status.Succeeded+found.Status.Failed == 0 {
-			err = fmt.Errorf("active %d", found.Status.Active)
-		}
-		return err
-	})
+	w.jobEnds(t, job)
+	found, err := w.typed.BatchV1().Jobs(job.Namespace).Get(t.Context(), job.Name, metav1.GetOptions{})
+	require.NoError(t, err)
 	pods, err := w.podsOf(t.Context(), job)
 	require.NoError(t, err)
 	for _, pod := range pods {
@@ -130,12 +156,30 @@ func (w *world) drillEnds(t *testing.T, job *batchv1.Job) cnpg.DrillReport {
 				require.NotNil(t, container.State.Terminated)
 				report, err := cnpg.ParseDrillReport([]byte(container.State.Terminated.Message))
 				require.NoError(t, err, container.State.Terminated.Message)
+				assert.Equal(t, report.OK, found.Status.Succeeded == 1, "the Job has failed: %d", found.Status.Failed)
+				last, want := w.logs(t.Context(), job.Namespace, pod.Name, container.Name, 1), "restored "+report.Server
+				if !report.OK {
+					want = "FAILED with " + report.Code + ": " + report.Problem
+				}
+				assert.Contains(t, last, want)
 				return report
 			}
 		}
 	}
 	require.Fail(t, "there is no pod", job.Name)
 	return cnpg.DrillReport{}
+}
+
+// jobEnds waits until a run has ended, well or not.
+func (w *world) jobEnds(t *testing.T, job *batchv1.Job) {
+	t.Helper()
+	eventually(t, w.patience, job.Name, func(ctx context.Context) error {
+		found, err := w.typed.BatchV1().Jobs(job.Namespace).Get(ctx, job.Name, metav1.GetOptions{})
+		if err == nil && found.Status.Succeeded+found.Status.Failed == 0 {
+			err = fmt.Errorf("active %d", found.Status.Active)
+		}
+		return err
+	})
 }
 
 func (w *world) podsOf(ctx context.Context, job *batchv1.Job) ([]corev1.Pod, error) {
@@ -169,6 +213,9 @@ func (w *world) deleteJob(t *testing.T, job *batchv1.Job) {
 			if len(claim.Name) > len(job.Name) && claim.Name[:len(job.Name)] == job.Name {
 				return errors.New("its volume is there: " + claim.Name)
 			}
+		}
+		if left := processesOf(job); len(left) > 0 {
+			return fmt.Errorf("%d of its processes are there", len(left))
 		}
 		return nil
 	})

@@ -347,8 +347,8 @@ func hidden(t *testing.T, store *s3server.Store, prefix, word string) []string {
 	return keys
 }
 
-// without hides objects of the archive while something runs.
-func (d *doctor) without(t *testing.T, store *s3server.Store, prefix, word string, during func()) {
+// without hides objects of a store while something runs.
+func without(t *testing.T, store *s3server.Store, prefix, word string, during func()) {
 	t.Helper()
 	back, err := store.Hide(hidden(t, store, prefix, word)...)
 	require.NoError(t, err)
@@ -358,7 +358,7 @@ func (d *doctor) without(t *testing.T, store *s3server.Store, prefix, word strin
 
 func (d *doctor) testNoBackup(t *testing.T, db entry) {
 	archive, _ := d.stores(db)
-	d.without(t, archive, db.folder(db.serverName())+"/base/", "", func() {
+	without(t, archive, db.folder(db.serverName())+"/base/", "", func() {
 		d.requireSaid(t, said{"exit": "2", db.name() + " archive": "DOES NOT CB46"})
 	})
 }
@@ -368,7 +368,7 @@ func (d *doctor) testNoFirstWAL(t *testing.T, db entry) {
 	backups, err := catalogue.Backups(t.Context(), archive, db.folder(db.serverName()))
 	require.NoError(t, err)
 	require.Len(t, backups, 1)
-	d.without(t, archive, db.folder(db.serverName())+"/wals/", backups[0].BeginWAL, func() {
+	without(t, archive, db.folder(db.serverName())+"/wals/", backups[0].BeginWAL, func() {
 		d.requireSaid(t, said{"exit": "2", db.name() + " archive": "DOES NOT CB49"})
 	})
 }
@@ -415,7 +415,7 @@ func (d *doctor) testRecoveryWithoutFirstWAL(t *testing.T, db entry) {
 	archive, _ := d.stores(db)
 	backups, err := catalogue.Backups(t.Context(), archive, db.folder(db.serverName()))
 	require.NoError(t, err)
-	d.without(t, archive, db.folder(db.serverName())+"/wals/", backups[len(backups)-1].BeginWAL, func() {
+	without(t, archive, db.folder(db.serverName())+"/wals/", backups[len(backups)-1].BeginWAL, func() {
 		d.annex(t, db, func(annex entry) {
 			d.eventuallySays(t, annex.namespace(), annex.cluster(), "first needed WAL")
 			d.requireSaid(t, said{
@@ -481,7 +481,7 @@ func (d *doctor) testHole(t *testing.T, db entry) {
 		}
 	}
 	slices.Sort(after)
-	d.without(t, archive, folder+"/wals/", after[0], func() {
+	without(t, archive, folder+"/wals/", after[0], func() {
 		d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB50"})
 	})
 }

@@ -24,13 +24,14 @@ const figuresVariable = "E2E_FIGURES"
 const daySegments = 288
 
 // TestFigures measures how long databases of several sizes take to come back
-// from each copy, and one that was idle for a day since its base backup, and what
-// memory the containers around them need.
+// from each copy, by a drill too, and one that was idle for a day since its base
+// backup, and what memory the containers around them need.
 func TestFigures(t *testing.T) {
 	if os.Getenv(figuresVariable) != "1" {
 		t.Skipf("set %s=1 to measure; it takes about 45 minutes and 40 GB of disk", figuresVariable)
 	}
 	w := newWorld(t)
+	w.settings = entry{"cnpg-backup:drill": drills()}
 	w.patience = time.Hour
 	memory := w.watchMemory(t)
 	for _, megabytes := range []int{100, 1_000, 5_000} {
@@ -93,8 +94,11 @@ func (w *world) idleFigures(t *testing.T) {
 	})
 }
 
-// restoreFigures restores a database from each copy and takes it out of the stack.
+// restoreFigures restores a database from each copy, by a drill and by the operator,
+// and takes it out of the stack.
 func (w *world) restoreFigures(t *testing.T, db entry, held contents, took func(what string, since time.Time)) {
+	t.Helper()
+	w.requireDrillsPass(t, db, held)
 	for _, from := range []string{"b2", "minio"} {
 		restored := w.copyOf(db, db.name()+"-from-"+from, from)
 		restored["suspend"], restored["immediate"] = true, false
