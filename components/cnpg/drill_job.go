@@ -48,6 +48,8 @@ type drillJob struct {
 	uid        int64
 	extensions []cnpgv1.ExtensionConfiguration
 	pullFrom   []corev1.LocalObjectReference
+	// placement is where the database's own pods may run.
+	placement cnpgv1.AffinityConfiguration
 }
 
 // drillJob is that of one copy.
@@ -55,7 +57,7 @@ func (p *plan) drillJob(at Location) drillJob {
 	job := drillJob{
 		options: p.args.Drill, cluster: p.cluster, copy: p.store(at), image: p.args.Mirror.PruneImage,
 		serverName: p.serverName(), maxAge: duration(p.args.Drill.MaxAge), uid: postgresUser,
-		extensions: p.args.Spec.PostgresConfiguration.Extensions,
+		extensions: p.args.Spec.PostgresConfiguration.Extensions, placement: p.args.Spec.Affinity,
 	}
 	if at == p.args.Archive {
 		if p.args.Mirror.SourceSecret != "" {
@@ -135,6 +137,10 @@ func (job drillJob) pod(deadline, period time.Duration) (corev1.PodSpec, error) 
 	pod := jobPod(job.uid)
 	pod.ImagePullSecrets = job.pullFrom
 	pod.TerminationGracePeriodSeconds = new(int64(10))
+	pod.NodeSelector, pod.Tolerations = job.placement.NodeSelector, job.placement.Tolerations
+	if job.placement.NodeAffinity != nil {
+		pod.Affinity = &corev1.Affinity{NodeAffinity: job.placement.NodeAffinity}
+	}
 	pod.Volumes = append(pod.Volumes, corev1.Volume{
 		Name: "drill",
 		VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{

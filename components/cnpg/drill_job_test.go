@@ -259,6 +259,24 @@ func TestDrillHasTheDatabasesExtensionsAndUser(t *testing.T) {
 	})
 }
 
+func TestDrillRunsWhereTheDatabaseMay(t *testing.T) {
+	t.Parallel()
+	args := drilling()
+	args.Spec.Affinity = cnpgv1.AffinityConfiguration{
+		NodeSelector: map[string]string{"disk": "ssd"},
+		Tolerations:  []corev1.Toleration{{Key: "databases", Operator: corev1.TolerationOpExists}},
+		NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
+			Weight: 1, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{
+				Key: "zone", Operator: corev1.NodeSelectorOpExists,
+			}}},
+		}}},
+	}
+	pod := podOf(drillJobs(t, false, args, nil)["authentik-drill-b2"])
+	assert.Equal(t, args.Spec.Affinity.NodeSelector, pod.NodeSelector)
+	assert.Equal(t, args.Spec.Affinity.Tolerations, pod.Tolerations)
+	assert.Equal(t, &corev1.Affinity{NodeAffinity: args.Spec.Affinity.NodeAffinity}, pod.Affinity)
+}
+
 // Each database has a time of its own, and its copies are half a week apart.
 func TestDrillsSpreadOverTheWeek(t *testing.T) {
 	t.Parallel()
