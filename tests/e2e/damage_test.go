@@ -107,14 +107,6 @@ func (w *world) damageInStore(t *testing.T, db entry) []damage {
 	}
 }
 
-// damagedHistory is the file of a timeline that cannot be read.
-func (w *world) damagedHistory(t *testing.T, db entry) damage {
-	t.Helper()
-	_, mirror := w.stores(db)
-	files := hidden(t, mirror, db.folder(db.serverName())+"/wals/", ".history")
-	return damage{"the history of the timeline is cut off", "CB54", cutOff(mirror, files[len(files)-1])}
-}
-
 // damageAround is what may go wrong around a copy that is sound.
 func (w *world) damageAround(t *testing.T, db entry) []damage {
 	t.Helper()

@@ -60,7 +60,6 @@ func TestLife(t *testing.T) {
 	part("the seed's way: compression at the Cluster", func(t *testing.T) { w.testSeedCompression(t, notes) })
 	part("failover", func(t *testing.T) { w.testFailover(t, ledger) })
 	t.Run("after the failover, too", func(t *testing.T) { w.testDrills(t, ledger) })
-	t.Run("and a new timeline's history is damaged", func(t *testing.T) { w.testDamage(t, ledger, w.damagedHistory(t, ledger)) })
 	part("the archive is away", func(t *testing.T) { w.testArchiveOutage(t, notes) })
 	t.Run("after the archive was away, too", func(t *testing.T) { w.testDrills(t, notes) })
 	part("a new key", func(t *testing.T) { w.testRotation(t, notes) })
