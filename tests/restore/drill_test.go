@@ -466,6 +466,7 @@ func TestDrillFollowsAFailover(t *testing.T) {
 	require.NoError(t, err)
 	for _, test := range []struct{ name, code, history string }{
 		{"empty", "CB52", ""}, {"senseless", "CB52", "senseless\n"}, {"gone", "CB50", "gone"},
+		{"cut off", "CB52", strings.TrimSuffix(string(content), "\n")},
 	} {
 		t.Run("the history is "+test.name, func(t *testing.T) {
 			if test.history == "gone" {
