@@ -273,14 +273,21 @@ select_base() { # wanted, listing of the source, listing of the destination, fil
 }
 
 # select_wal prints the WAL objects that the other store lacks, from the first
-# segment that a wanted backup needs. Histories are published, not copied.
+# segment that a wanted backup needs. Histories are published, not copied, and a
+# partial segment only if there is no whole one: barman 3.20.0 restores neither of
+# the two (https://github.com/cloudnative-pg/plugin-barman-cloud/issues/1113).
 select_wal() { # wanted, listing of the source, listing of the destination, file for conflicts
   awk -v conflicts="$4" "$lib"'
     FILENAME == ARGV[1] { at = substr($3, 9); if (first == "" || at < first) first = at; next }
+    complete($4) != "" { whole[complete($4)] }
     FILENAME == ARGV[2] { there[$4] = $1; next }
     (name = origin($4)) == "" || first == "" { next }
     $4 in there { if (there[$4] != $1) print $4 >>conflicts; next }
-    substr(name, 9) >= first { print $4 }
+    substr(name, 9) >= first { path[++paths] = $4 }
+    END {
+      for (i = 1; i <= paths; i++)
+        if (substr(path[i], 42, 8) != ".partial" || !(origin(path[i]) in whole)) print path[i]
+    }
   ' "$1" "$3" "$2"
 }
 

@@ -155,6 +155,17 @@ func TestMirrorScript(t *testing.T) {
 			command: "select_base wanted from to conflicts",
 			want:    "b/data.tar.gz",
 		},
+		"a partial segment is copied only while there is no whole one": {
+			files: map[string]string{
+				"wanted": backupLine("b", 1, 1, 1, 1, 1),
+				"from": walObject(1, 1, 256, ".partial.zst") + "\n" + walObject(1, 1, 256, ".gz") + "\n" +
+					walObject(1, 2, 256, ".partial.zst") + "\n" + walObject(1, 3, 256, ".partial") + "\n" + walObject(2, 3, 256, ".zst") + "\n",
+				"to": walObject(1, 2, 256, ".zst") + "\n",
+			},
+			command: "select_wal wanted from to conflicts",
+			want: "0000000100000000/000000010000000000000001.gz\n0000000100000000/000000010000000000000003.partial\n" +
+				"0000000200000000/000000020000000000000003.zst",
+		},
 		"WAL that is not there, and that differs": {
 			files: map[string]string{
 				"wanted": backupLine("c", 1, 1, 5, 1, 5) + backupLine("b", 1, 1, 2, 1, 2),
@@ -164,7 +175,7 @@ func TestMirrorScript(t *testing.T) {
 			},
 			command: "select_wal wanted from to conflicts; echo; cat conflicts",
 			want: "0000000100000000/000000010000000000000002.gz\n0000000100000000/000000010000000000000004.gz\n" +
-				"0000000100000000/000000010000000000000002.00000028.backup.gz\n0000000100000000/000000010000000000000004.partial.gz\n" +
+				"0000000100000000/000000010000000000000002.00000028.backup.gz\n" +
 				"0000000200000000/000000020000000000000004.gz\n\n0000000100000000/000000010000000000000003.gz",
 		},
 		"without a base backup there is no WAL to copy": {
