@@ -5,7 +5,9 @@ package restore_test
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -58,7 +60,7 @@ func (w *world) tryCopyNAS(ctx context.Context, t *testing.T, next *world) (stri
 	t.Helper()
 	authorities := mkdir(t, w.dir, "authorities")
 	for _, each := range []*world{w, next} {
-		require.NoError(t, exec.CommandContext(t.Context(), "cp", each.authority(t), authorities+"/"+each.nasName+".crt").Run())
+		require.NoError(t, os.WriteFile(filepath.Join(authorities, each.nasName+".crt"), each.nas.Authority, 0o600))
 	}
 	program, programs := lab.CopyNAS()
 	script := exec.CommandContext(ctx, "sh", program, w.nas.Endpoint, next.nas.Endpoint, w.nas.Bucket)
@@ -200,8 +202,9 @@ func TestTheNASMovesTheWrongWay(t *testing.T) {
 		writing, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
+			whole := context.WithoutCancel(writing)
 			for writing.Err() == nil {
-				if err := errors.Join(life.Insert(t.Context(), 100), life.Archived(t.Context())); err != nil {
+				if err := errors.Join(life.Insert(whole, 100), life.Archived(whole)); err != nil {
 					ended <- err
 					return
 				}
