@@ -44,11 +44,11 @@ func TestMain(m *testing.M) {
 
 // prepare does what takes the network: within the site there is none.
 func prepare(ctx context.Context, progress io.Writer) error {
-	nas, err := s3server.NAS()
-	if err != nil {
+	if _, err := s3server.NAS(); err != nil {
 		return err
 	}
-	for _, tool := range []tools.Tool{s3server.MinIO.Tool(), nas.Tool(), tools.Pulumi()} {
+	// The NAS moves from one server to the other.
+	for _, tool := range []tools.Tool{s3server.MinIO.Tool(), s3server.VersityGW.Tool(), tools.Rclone(), tools.Pulumi()} {
 		if _, err := tool.Build(ctx, progress); err != nil {
 			return err
 		}
