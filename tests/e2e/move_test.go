@@ -4,7 +4,6 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -170,7 +169,7 @@ func (d *doctor) requireRestoresAt(t *testing.T, next *s3server.Store) {
 	for _, database := range report.Databases {
 		require.Len(t, database.Copies, 2)
 		for _, one := range database.Copies {
-			assert.Equal(t, "RESTORES", one.Verdict, fmt.Sprintf("%s %s: %s", database.Name, one.Role, one.Reason))
+			assert.Equal(t, "RESTORES", one.Verdict, "%s %s: %s", database.Name, one.Role, one.Reason)
 		}
 	}
 }
