@@ -28,8 +28,9 @@ type folderIn struct{ storage, folder, path, first string }
 
 // thing is what only one component may have.
 type thing struct {
-	// cluster tells Kubernetes clusters apart; nil for things that are in none.
-	cluster any
+	// in tells Kubernetes clusters apart, or the families of Pulumi names; nil for
+	// what is in neither.
+	in any
 	// name is, for instance, "Cluster auth/authentik-postgresql".
 	name string
 }
@@ -172,22 +173,60 @@ func credentialsClaims(namespace string, bitwarden BitwardenArgs, owner string, 
 	return claims
 }
 
-// clusterOf tells Kubernetes clusters apart by what a component is given: its
-// provider, or else its parent, which may have one.
-func clusterOf(opts []pulumi.ResourceOption) (any, error) {
+// identity tells a storage from others of its program.
+type identity struct {
+	// label names the storage in messages, and cluster is where its objects are.
+	label   string
+	cluster any
+	family  family
+}
+
+// family are the storages whose parts Pulumi cannot tell apart if they have one
+// name: it adds the types of a part's parents to the name, but not the parents' names.
+type family struct {
+	parent any
+	// ofDatabase is whether a Database below the parent makes the storage.
+	ofDatabase bool
+}
+
+// credentialsClaims are what the storage's credentials in a namespace want. Pulumi
+// knows them by the namespace: by another name it would make other keys, and delete
+// these.
+func (i identity) credentialsClaims(namespace string, bitwarden BitwardenArgs) []claim {
+	return append(credentialsClaims(namespace, bitwarden, i.label, i.cluster), claim{
+		thing: thing{i.family, fmt.Sprintf("Pulumi name %q of the credentials", namespace)},
+		owner: i.label, at: field.NewPath("namespace"), value: namespace,
+		hint:   fmt.Sprintf("give %s other namespaces, or a Pulumi stack of its own", i.label),
+		shared: true,
+	})
+}
+
+// site is where a component is.
+type site struct {
+	// cluster tells Kubernetes clusters apart.
+	cluster any
+	// parent is the component's, nil for none.
+	parent any
+}
+
+// siteOf is where a component is by what it is given. Its Kubernetes cluster is told
+// by its provider, or else by its parent, which may have one.
+func siteOf(opts []pulumi.ResourceOption) (site, error) {
 	options, err := pulumi.NewResourceOptions(opts...)
 	if err != nil {
-		return nil, fmt.Errorf("options: %w", err)
+		return site{}, fmt.Errorf("options: %w", err)
+	}
+	at := site{cluster: "default"}
+	if options.Parent != nil {
+		at = site{cluster: options.Parent, parent: options.Parent}
 	}
 	for _, provider := range append(options.Providers, options.Provider) {
 		if cluster, ok := provider.(*kubernetes.Provider); ok {
-			return cluster, nil
+			at.cluster = cluster
+			break
 		}
 	}
-	if options.Parent != nil {
-		return options.Parent, nil
-	}
-	return "default", nil
+	return at, nil
 }
 
 // programs has the claims of each program that runs. A program ends with its

@@ -63,13 +63,9 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 		},
 		"one folder from two Kubernetes clusters": {
 			nil, func(ctx *pulumi.Context, storage *Storage) error {
-				elsewhere, err := kubernetes.NewProvider(ctx, "elsewhere", nil)
-				if err != nil {
-					return err
-				}
 				args := databaseArgs()
 				args.Storage, args.NewStorage = storage, nil
-				_, err = NewDatabase(ctx, "second", args, pulumi.Provider(elsewhere))
+				_, err := NewDatabase(ctx, "second", args, elsewhere(t, ctx, "elsewhere"))
 				return err
 			},
 			[]string{"path", `database "authentik" writes to "auth/authentik-postgresql/authentik-postgresql"`, "another path or serverName"},
@@ -111,6 +107,32 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 			},
 			[]string{"namespace", "the ExternalSecret auth/b2-cnpg-credentials is that of", "one storage"},
 		},
+		"two storages with namespaces of one name": {
+			nil, func(ctx *pulumi.Context, _ *Storage) error {
+				elsewhere := elsewhere(t, ctx, "elsewhere")
+				cabin, err := NewStorage(ctx, "cabin", otherStorage(), elsewhere)
+				require.NoError(t, err)
+				_, err = NewDatabase(ctx, "second", second(func(a *DatabaseArgs) { a.Storage = cabin }), elsewhere)
+				return err
+			},
+			[]string{
+				`namespace: Invalid value: "auth"`, `the Pulumi name "auth" of the credentials is that of storage "homelab"`,
+				`give storage "cabin" other namespaces, or a Pulumi stack of its own`,
+			},
+		},
+		"two storages of databases with namespaces of one name": {
+			nil, func(ctx *pulumi.Context, _ *Storage) error {
+				args := second(func(a *DatabaseArgs) { a.Namespace, a.NewStorage = "media", otherStorage() })
+				_, err := NewDatabase(ctx, "cabin", args, elsewhere(t, ctx, "elsewhere"))
+				require.NoError(t, err)
+				another := otherStorage()
+				another.B2.Bucket, another.MinIO.Bucket = "boat-cnpg-b2", "boat-postgres-backups"
+				args.NewStorage = another
+				_, err = NewDatabase(ctx, "second", args, elsewhere(t, ctx, "afloat"))
+				return err
+			},
+			[]string{`the Pulumi name "media" of the credentials is that of the storage of database "cabin"`},
+		},
 		"credentials of their own in the namespace": {
 			nil, func(ctx *pulumi.Context, _ *Storage) error {
 				_, err := NewCredentials(ctx, "second", &CredentialsArgs{
@@ -139,6 +161,18 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 			[]string{
 				"newStorage.b2.bucket", "newStorage.minio.bucket",
 				"the MinIO bucket homelab-postgres-backups at https://nas.example.org:9000 is that of",
+			},
+		},
+		"two dashboards in one namespace": {
+			nil, func(ctx *pulumi.Context, _ *Storage) error {
+				_, err := NewDashboard(ctx, "dashboard", &DashboardArgs{Namespace: "monitoring"})
+				require.NoError(t, err)
+				_, err = NewDashboard(ctx, "second", &DashboardArgs{Namespace: "monitoring"})
+				return err
+			},
+			[]string{
+				`dashboard "second"`, "namespace", `the ConfigMap monitoring/cnpg-backup-dashboard is that of dashboard "dashboard"`,
+				"one shows all databases",
 			},
 		},
 		"a storage given and made": {
@@ -183,25 +217,46 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 	}
 }
 
+// elsewhere is another Kubernetes cluster.
+func elsewhere(t *testing.T, ctx *pulumi.Context, name string) pulumi.ResourceOption {
+	t.Helper()
+	provider, err := kubernetes.NewProvider(ctx, name, nil)
+	require.NoError(t, err)
+	return pulumi.Provider(provider)
+}
+
 func TestWhatDoesNotClashIsMade(t *testing.T) {
 	t.Parallel()
 	run(t, false, func(ctx *pulumi.Context) error {
 		homelab, err := NewStorage(ctx, "homelab", storageArgs())
 		require.NoError(t, err)
-		elsewhere, err := kubernetes.NewProvider(ctx, "elsewhere", nil)
-		require.NoError(t, err)
-		cabin, err := NewStorage(ctx, "cabin", otherStorage(), pulumi.Provider(elsewhere))
-		require.NoError(t, err)
-
 		args := databaseArgs()
 		args.Storage, args.NewStorage = homelab, nil
 		_, err = NewDatabase(ctx, "authentik", args)
 		require.NoError(t, err)
 		_, err = NewDatabase(ctx, "second", second(func(a *DatabaseArgs) { a.Storage = homelab }))
 		require.NoError(t, err)
-		args.Storage = cabin
-		_, err = NewDatabase(ctx, "cabin", args, pulumi.Provider(elsewhere))
+
+		args.Storage, args.NewStorage = nil, otherStorage()
+		_, err = NewDatabase(ctx, "cabin", args, elsewhere(t, ctx, "elsewhere"))
 		require.NoError(t, err, "the same names in another cluster and another bucket")
+
+		for name, args := range map[string]*DashboardArgs{"here": {Namespace: "monitoring"}, "there": {Namespace: "grafana"}} {
+			_, err = NewDashboard(ctx, name, args)
+			require.NoError(t, err)
+		}
+		_, err = NewDashboard(ctx, "cabin", &DashboardArgs{Namespace: "monitoring"}, elsewhere(t, ctx, "board"))
+		require.NoError(t, err)
+
+		boat := &pulumi.ResourceState{}
+		require.NoError(t, ctx.RegisterComponentResource("example:index:Boat", "boat", boat))
+		afloat := otherStorage()
+		afloat.B2.Bucket, afloat.MinIO.Bucket = "boat-cnpg-b2", "boat-postgres-backups"
+		args.Storage, err = NewStorage(ctx, "boat", afloat, pulumi.Parent(boat))
+		args.NewStorage = nil
+		require.NoError(t, err)
+		_, err = NewDatabase(ctx, "boat", args, pulumi.Parent(boat))
+		require.NoError(t, err, "the same names in a component of another type")
 		return nil
 	})
 }

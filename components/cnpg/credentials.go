@@ -36,14 +36,14 @@ type Credentials struct {
 // method Credentials.
 func NewCredentials(ctx *pulumi.Context, name string, args *CredentialsArgs, opts ...pulumi.ResourceOption,
 ) (*Credentials, error) {
-	cluster, err := clusterOf(opts)
+	at, err := siteOf(opts)
 	if err != nil {
 		return nil, fmt.Errorf("credentials %q: %w", name, err)
 	}
 	label, problems := fmt.Sprintf("credentials %q", name), append(checkPartOf(name), args.validate()...)
 	var claims []claim
 	if args != nil {
-		claims = credentialsClaims(args.Namespace, args.Bitwarden, label, cluster)
+		claims = credentialsClaims(args.Namespace, args.Bitwarden, label, at.cluster)
 	}
 	if err := refuse(label, claimsOf(ctx).take(claims, problems)); err != nil {
 		return nil, err

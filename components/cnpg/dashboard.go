@@ -51,6 +51,17 @@ func (a *DashboardArgs) Validate(at *field.Path) field.ErrorList {
 	return append(problems, checkAnnotations(at.Child("annotations"), a.Annotations)...)
 }
 
+// claims are what a dashboard wants for itself.
+func (a *DashboardArgs) claims(owner string, cluster any) []claim {
+	if a == nil {
+		return nil
+	}
+	return []claim{{
+		thing: thing{cluster, fmt.Sprintf("ConfigMap %s/%s", a.Namespace, dashboardName)},
+		owner: owner, at: field.NewPath("namespace"), value: a.Namespace, hint: "one shows all databases: leave this one out",
+	}}
+}
+
 // Dashboard is a dashboard for Grafana, in a ConfigMap that its sidecar finds. It
 // shows all databases with monitoring that one Prometheus watches, so that one is
 // enough for all of them.
@@ -68,13 +79,18 @@ const dashboardName = "cnpg-backup-dashboard"
 // NewDashboard makes the ConfigMap. An environment makes one as soon as a database
 // has monitoring. All problems of the arguments are in the error.
 func NewDashboard(ctx *pulumi.Context, name string, args *DashboardArgs, opts ...pulumi.ResourceOption) (*Dashboard, error) {
-	if err := refuse(fmt.Sprintf("dashboard %q", name), args.Validate(nil)); err != nil {
+	at, err := siteOf(opts)
+	if err != nil {
+		return nil, fmt.Errorf("dashboard %q: %w", name, err)
+	}
+	label := fmt.Sprintf("dashboard %q", name)
+	if err := refuse(label, claimsOf(ctx).take(args.claims(label, at.cluster), args.Validate(nil))); err != nil {
 		return nil, err
 	}
 	full := args.withDefaults()
 
 	made := &Dashboard{}
-	err := ctx.RegisterComponentResourceV2("cnpg-backup:index:Dashboard", name, pulumi.Map{
+	err = ctx.RegisterComponentResourceV2("cnpg-backup:index:Dashboard", name, pulumi.Map{
 		"namespace": pulumi.String(full.Namespace),
 	}, made, opts...)
 	if err != nil {

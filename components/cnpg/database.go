@@ -194,27 +194,25 @@ func (a *DatabaseArgs) storageArgs() (*StorageArgs, field.ErrorList) {
 	}
 }
 
-// storageLabel names the storage that is used, in messages.
-func (a *DatabaseArgs) storageLabel(name string) string {
+// storageIdentity is that of the storage that is used.
+func (a *DatabaseArgs) storageIdentity(name string, at site) identity {
 	if a.Storage != nil {
-		return a.Storage.label
+		return a.Storage.identity
 	}
-	return fmt.Sprintf("the storage of database %q", name)
+	return identity{fmt.Sprintf("the storage of database %q", name), at.cluster, family{at.parent, true}}
 }
 
 // allClaims are what a database and all that it makes want for themselves.
-func (a *DatabaseArgs) allClaims(name string, storage *StorageArgs, cluster any) []claim {
+func (a *DatabaseArgs) allClaims(name string, storage *StorageArgs, at site) []claim {
 	if a == nil || storage == nil {
 		return nil
 	}
-	label := a.storageLabel(name)
-	claims := a.claims(nil, name, storage, cluster)
-	if a.Storage != nil {
-		cluster = a.Storage.cluster
-	} else {
-		claims = append(claims, storage.claims(field.NewPath("newStorage"), label)...)
+	id := a.storageIdentity(name, at)
+	claims := a.claims(nil, name, storage, at.cluster)
+	if a.Storage == nil {
+		claims = append(claims, storage.claims(field.NewPath("newStorage"), id.label)...)
 	}
-	return append(claims, credentialsClaims(a.Namespace, storage.Bitwarden, label, cluster)...)
+	return append(claims, id.credentialsClaims(a.Namespace, storage.Bitwarden)...)
 }
 
 // Database is one PostgreSQL cluster with two copies of its backups.
@@ -247,13 +245,13 @@ type Database struct {
 // fails before it registers anything when an argument is wrong, with all
 // problems in one error.
 func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...pulumi.ResourceOption) (*Database, error) {
-	cluster, err := clusterOf(opts)
+	at, err := siteOf(opts)
 	if err != nil {
 		return nil, fmt.Errorf("database %q: %w", name, err)
 	}
 	storageArgs, problems := args.storageArgs()
 	problems = append(problems, args.Validate(nil, name, storageArgs)...)
-	claims := args.allClaims(name, storageArgs, cluster)
+	claims := args.allClaims(name, storageArgs, at)
 	if err := refuse(fmt.Sprintf("database %q", name), claimsOf(ctx).take(claims, problems)); err != nil {
 		return nil, err
 	}
@@ -281,8 +279,8 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 
 	storage := p.args.Storage
 	if storage == nil {
-		label := args.storageLabel(name)
-		if storage, err = newStorage(ctx, p.database, *p.args.NewStorage, label, cluster, pulumi.Parent(database)); err != nil {
+		id := args.storageIdentity(name, at)
+		if storage, err = newStorage(ctx, p.database, *p.args.NewStorage, id, pulumi.Parent(database)); err != nil {
 			return nil, err
 		}
 	}

@@ -105,9 +105,7 @@ type Storage struct {
 	// ready is what an ExternalSecret and an ObjectStore have to wait for.
 	ready []pulumi.Resource
 
-	// label names the storage in messages, and cluster is where its objects are.
-	label   string
-	cluster any
+	identity
 
 	lock sync.Mutex
 	// credentials are those that it has handed out, by namespace.
@@ -121,8 +119,12 @@ type Storage struct {
 // provider among the options, or the parent's, is used instead. Either takes user
 // and password from the stack's configuration, minio:minioUser and
 // minio:minioPassword, or from MINIO_USER and MINIO_PASSWORD.
+//
+// Two storages of one program cannot have databases in namespaces of one name, also
+// when these are in two Kubernetes clusters: Pulumi could not tell their credentials
+// apart.
 func NewStorage(ctx *pulumi.Context, name string, args *StorageArgs, opts ...pulumi.ResourceOption) (*Storage, error) {
-	cluster, err := clusterOf(opts)
+	at, err := siteOf(opts)
 	if err != nil {
 		return nil, fmt.Errorf("storage %q: %w", name, err)
 	}
@@ -135,15 +137,13 @@ func NewStorage(ctx *pulumi.Context, name string, args *StorageArgs, opts ...pul
 	if err := refuse(label, claimsOf(ctx).take(args.claims(nil, label), problems)); err != nil {
 		return nil, err
 	}
-	return newStorage(ctx, name, *args, label, cluster, opts...)
+	return newStorage(ctx, name, *args, identity{label, at.cluster, family{parent: at.parent}}, opts...)
 }
 
 // newStorage registers a storage whose arguments are valid.
-func newStorage(ctx *pulumi.Context, name string, args StorageArgs, label string, cluster any, opts ...pulumi.ResourceOption,
+func newStorage(ctx *pulumi.Context, name string, args StorageArgs, id identity, opts ...pulumi.ResourceOption,
 ) (*Storage, error) {
-	storage := &Storage{
-		args: args.withDefaults(), label: label, cluster: cluster, credentials: map[string]*Credentials{},
-	}
+	storage := &Storage{args: args.withDefaults(), identity: id, credentials: map[string]*Credentials{}}
 
 	opts, err := withMinIO(ctx, name, storage.args.MinIO, opts)
 	if err != nil {
@@ -184,7 +184,7 @@ func newStorage(ctx *pulumi.Context, name string, args StorageArgs, label string
 func (s *Storage) Credentials(ctx *pulumi.Context, namespace string) (*Credentials, error) {
 	subject := fmt.Sprintf("credentials of namespace %q", namespace)
 	problems := checkNamespace(field.NewPath("namespace"), namespace)
-	claims := credentialsClaims(namespace, s.args.Bitwarden, s.label, s.cluster)
+	claims := s.credentialsClaims(namespace, s.args.Bitwarden)
 	if err := refuse(subject, claimsOf(ctx).take(claims, problems)); err != nil {
 		return nil, err
 	}

@@ -2,11 +2,13 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"k8s.io/apimachinery/pkg/util/json"
 )
@@ -17,6 +19,7 @@ type Fake struct {
 	mu        sync.Mutex
 	resources []pulumi.MockResourceArgs
 	calls     []pulumi.MockCallArgs
+	urns      map[resource.URN]bool
 }
 
 // NewResource implements pulumi.MockResourceMonitor. It answers with the inputs, and
@@ -25,6 +28,9 @@ type Fake struct {
 func (f *Fake) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.name(args); err != nil {
+		return "", nil, err
+	}
 	f.resources = append(f.resources, args)
 	outputs := args.Inputs.Copy()
 	if args.ReadRPC != nil {
@@ -48,6 +54,28 @@ func (f *Fake) NewResource(args pulumi.MockResourceArgs) (string, resource.Prope
 		outputs["applicationKey"] = resource.MakeSecret(resource.NewProperty("secret-of-" + args.Name))
 	}
 	return args.Name + "-id", outputs, nil
+}
+
+// name refuses a resource that Pulumi could not tell from another one, as the engine
+// does: generateURN in
+// https://github.com/pulumi/pulumi/blob/v3.256.0/pkg/resource/deploy/step_generator.go
+func (f *Fake) name(args pulumi.MockResourceArgs) error {
+	if args.RegisterRPC == nil {
+		return nil // it is read
+	}
+	var parent tokens.Type
+	if of := resource.URN(args.RegisterRPC.GetParent()); of != "" && of.QualifiedType() != resource.RootStackType {
+		parent = of.QualifiedType()
+	}
+	urn := resource.NewURN("stack", "project", parent, tokens.Type(args.TypeToken), args.Name)
+	if f.urns[urn] {
+		return fmt.Errorf("duplicate resource URN '%v'; try giving it a unique name", urn)
+	}
+	if f.urns == nil {
+		f.urns = map[resource.URN]bool{}
+	}
+	f.urns[urn] = true
+	return nil
 }
 
 // Call implements pulumi.MockResourceMonitor. What is looked up exists.
