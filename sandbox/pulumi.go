@@ -46,13 +46,9 @@ func newEnough(ctx context.Context, pulumi, release string) bool {
 // withoutPulumi leaves out what a user has set for Pulumi: a sandbox has its
 // own state, passphrase and providers.
 func withoutPulumi(environment []string) []string {
-	var others []string
-	for _, variable := range environment {
-		if !strings.HasPrefix(variable, "PULUMI_") {
-			others = append(others, variable)
-		}
-	}
-	return others
+	return slices.DeleteFunc(slices.Clone(environment), func(variable string) bool {
+		return strings.HasPrefix(variable, "PULUMI_")
+	})
 }
 
 // run runs Pulumi and returns what it prints to standard output. All that it

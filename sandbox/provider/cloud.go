@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -138,12 +139,8 @@ func (c *Cloud) Check(_ context.Context, request plugin.CheckRequest) (plugin.Ch
 func (c *Cloud) Diff(_ context.Context, request plugin.DiffRequest) (plugin.DiffResult, error) {
 	fixed := c.kinds[request.Type].fixed
 	return difference(request.OldInputs, request.NewInputs, func(path resource.PropertyPath) bool {
-		for _, name := range fixed {
-			if path[0] == string(name) {
-				return true
-			}
-		}
-		return fixed == nil
+		name, _ := path[0].(string)
+		return fixed == nil || slices.Contains(fixed, resource.PropertyKey(name))
 	})
 }
 

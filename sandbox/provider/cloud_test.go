@@ -2,6 +2,7 @@ package provider_test
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 
@@ -46,9 +47,7 @@ func properties(values map[string]any) resource.PropertyMap {
 
 func key(values map[string]any) map[string]any {
 	key := map[string]any{"keyName": "key", "capabilities": []any{"readFiles"}}
-	for name, value := range values {
-		key[name] = value
-	}
+	maps.Copy(key, values)
 	return key
 }
 

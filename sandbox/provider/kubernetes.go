@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -234,12 +235,9 @@ func (k *Kubernetes) Diff(_ context.Context, request plugin.DiffRequest) (plugin
 	object, _ := toObject(updated)
 	fixed := k.fixed(object)
 	diff, err := difference(old, updated, func(path resource.PropertyPath) bool {
-		for _, field := range fixed {
-			if field.Contains(path) || path.Contains(field) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(fixed, func(field resource.PropertyPath) bool {
+			return field.Contains(path) || path.Contains(field)
+		})
 	})
 	if err != nil {
 		return plugin.DiffResult{}, err

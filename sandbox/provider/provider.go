@@ -80,11 +80,6 @@ func (base) DiffConfig(_ context.Context, request plugin.DiffConfigRequest) (plu
 	return difference(request.OldInputs, request.NewInputs, func(resource.PropertyPath) bool { return false })
 }
 
-// Configure has nothing to connect to.
-func (base) Configure(context.Context, plugin.ConfigureRequest) (plugin.ConfigureResponse, error) {
-	return plugin.ConfigureResponse{}, nil
-}
-
 // difference compares two sets of properties, secrets by their values. replace
 // tells which changes ask for a new resource.
 func difference(old, updated resource.PropertyMap, replace func(resource.PropertyPath) bool,

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -79,28 +80,21 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	c := command{root: root, dir: filepath.Join(root, ".sandbox"), out: out}
 	switch name := flags.Arg(0); name {
 	case "up":
-		return c.up(ctx, or(flags.Arg(1), "local"))
+		return c.up(ctx, cmp.Or(flags.Arg(1), "local"))
 	case "preview":
-		return c.preview(ctx, or(flags.Arg(1), "local"))
+		return c.preview(ctx, cmp.Or(flags.Arg(1), "local"))
 	case "destroy":
-		return c.destroy(ctx, or(flags.Arg(1), "local"))
+		return c.destroy(ctx, cmp.Or(flags.Arg(1), "local"))
 	case "render":
 		if flags.Arg(1) == "" {
 			return fmt.Errorf("render which environment?\n\n%s", usage)
 		}
-		return c.render(ctx, flags.Arg(1), or(flags.Arg(2), filepath.Join(root, "rendered")))
+		return c.render(ctx, flags.Arg(1), cmp.Or(flags.Arg(2), filepath.Join(root, "rendered")))
 	case "":
 		return flag.ErrHelp
 	default:
 		return fmt.Errorf("there is no command %q\n\n%s", name, usage)
 	}
-}
-
-func or(given, otherwise string) string {
-	if given == "" {
-		return otherwise
-	}
-	return given
 }
 
 // command runs for the project in root and keeps what it makes in dir.
