@@ -427,8 +427,7 @@ func (p *plan) windowAlerts() []alert {
 
 // retentionTime is for how long a retention keeps base backups; 0 is for ever.
 func retentionTime(policy string) time.Duration {
-	days := duration(retentionDays(policy) + "h")
-	return days * 24
+	return time.Duration(retentionDays(policy)) * 24 * time.Hour
 }
 
 // mirrorAlerts are about the job that copies, as kube-state-metrics sees it.

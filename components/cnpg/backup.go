@@ -2,7 +2,6 @@ package cnpg
 
 import (
 	"fmt"
-	"strconv"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -111,7 +110,7 @@ func (b Backup) warnRetention() []string {
 	var warnings []string
 	for _, at := range []Location{B2, MinIO} {
 		kept := b.options(at).Retention
-		if days, err := strconv.Atoi(retentionDays(kept)); err != nil || days >= gap || b.Suspend {
+		if days := retentionDays(kept); days == 0 || days >= gap || b.Suspend {
 			continue
 		}
 		warnings = append(warnings, fmt.Sprintf("retention: %q of %s is shorter than the %d days that can lie between two base backups "+
@@ -137,23 +136,13 @@ func (p *plan) scheduledBackupSpec() cnpgv1.ScheduledBackupSpec {
 	}
 }
 
-// retentionDays is a retention policy in days; barman's months have 31.
-func retentionDays(policy string) string {
-	if policy == "" {
-		return ""
-	}
-	var number, days int
+// retentionDays is a retention policy in days, 0 without one; barman's months have
+// 31.
+func retentionDays(policy string) int {
+	var number int
 	var unit rune
 	if _, err := fmt.Sscanf(policy, "%d%c", &number, &unit); err != nil {
-		return ""
+		return 0
 	}
-	switch unit {
-	case 'w':
-		days = 7
-	case 'm':
-		days = 31
-	default:
-		days = 1
-	}
-	return strconv.Itoa(number * days)
+	return number * map[rune]int{'d': 1, 'w': 7, 'm': 31}[unit]
 }

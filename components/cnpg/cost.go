@@ -3,7 +3,6 @@ package cnpg
 import (
 	"cmp"
 	"math"
-	"strconv"
 	"time"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
@@ -71,8 +70,8 @@ func (p *plan) cost() Cost {
 	const year, longest = 365, 3650
 	// The mirror copies what the archive has, so that its codecs count.
 	codecs, kept := p.store(p.args.Archive).options, p.store(B2).options.Retention
-	retention, err := strconv.Atoi(retentionDays(kept))
-	forEver := err != nil || retention > longest
+	retention := retentionDays(kept)
+	forEver := retention == 0 || retention > longest
 	if forEver {
 		retention = year
 	}

@@ -173,7 +173,7 @@ func (job drillJob) restoreContainer(deadline, period time.Duration) corev1.Cont
 		{Name: "SERVER_NAME", Value: job.serverName},
 		{Name: "PERIOD", Value: seconds(max(period, time.Minute))},
 		{Name: "TURN", Value: turn},
-		{Name: "RETENTION_DAYS", Value: retentionDays(job.copy.options.Retention)},
+		retentionVariable(job.copy.options.Retention),
 		{Name: "DEADLINE", Value: seconds(deadline)},
 		{Name: "MAX_AGE", Value: seconds(job.maxAge)},
 		{Name: "PARALLEL", Value: strconv.Itoa(job.copy.options.WAL.MaxParallel)},

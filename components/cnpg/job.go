@@ -3,6 +3,7 @@ package cnpg
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -75,4 +76,13 @@ func resourcesOr(given corev1.ResourceRequirements, cpu, memory, mostMemory stri
 		},
 		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(mostMemory)},
 	}
+}
+
+// retentionVariable tells a job of the days; "" is for ever.
+func retentionVariable(policy string) corev1.EnvVar {
+	variable := corev1.EnvVar{Name: "RETENTION_DAYS"}
+	if days := retentionDays(policy); days > 0 {
+		variable.Value = strconv.Itoa(days)
+	}
+	return variable
 }

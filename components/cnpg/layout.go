@@ -64,6 +64,8 @@ type StoreLayout struct {
 	Region, FormerEndpoint string
 	// Bucket is the bucket, and Folder the one in it with the folders of all lives.
 	Bucket, Folder string
+	// RetentionDays is for how many days base backups are kept, 0 for ever.
+	RetentionDays int
 }
 
 // Layout returns the layout of the database of a name. The arguments are valid.
@@ -101,7 +103,10 @@ func (a *DatabaseArgs) Layout(name string, storage *StorageArgs) Layout {
 
 func (p *plan) storeLayout(at Location) StoreLayout {
 	store := p.store(at)
-	l := StoreLayout{Location: at, Name: p.objectStore(at), Spec: store.spec(), Region: store.region}
+	l := StoreLayout{
+		Location: at, Name: p.objectStore(at), Spec: store.spec(), Region: store.region,
+		RetentionDays: retentionDays(store.options.Retention),
+	}
 	if at == MinIO {
 		l.FormerEndpoint = p.storage.MinIO.FormerEndpoint
 	}

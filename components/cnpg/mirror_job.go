@@ -168,7 +168,7 @@ func (job mirrorJob) copyContainer() corev1.Container {
 		{Name: "SERVER_NAME", Value: job.serverName},
 		{Name: "FIRST_SERVER", Value: job.firstServer},
 		{Name: "GENERATION", Value: strconv.Itoa(job.generation)},
-		{Name: "RETENTION_DAYS", Value: retentionDays(job.mirror.options.Retention)},
+		retentionVariable(job.mirror.options.Retention),
 		{Name: "BACKUP_PERIOD", Value: seconds(job.bounds.backupPeriod)},
 		{Name: "MAX_BACKUP_AGE", Value: seconds(job.bounds.backupAge)},
 		{Name: "MAX_WAL_AGE", Value: seconds(job.bounds.walAge)},

@@ -245,7 +245,7 @@ func TestMirrorWithoutRetentionNeverPrunes(t *testing.T) {
 
 func TestRetentionDays(t *testing.T) {
 	t.Parallel()
-	for policy, days := range map[string]string{"": "", "7d": "7", "2w": "14", "3m": "93"} {
+	for policy, days := range map[string]int{"": 0, "7d": 7, "2w": 14, "3m": 93} {
 		assert.Equal(t, days, retentionDays(policy), policy)
 	}
 }

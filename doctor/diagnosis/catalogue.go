@@ -95,14 +95,13 @@ func (s *Subject) failedAdvice(r *catalogue.Restorable) string {
 // pruningFindings compare what is there with the retention, which keeps the
 // newest base backup before its window.
 func (s *Subject) pruningFindings(role string, at cnpg.StoreLayout, read *Read) []Finding {
-	days := retentionDays(at.Spec.RetentionPolicy)
 	// The mirror's job keeps everything until a run ends well; that is a finding of
 	// its own.
-	if days == 0 {
+	if at.RetentionDays == 0 {
 		return nil
 	}
 	// A day late is no fault.
-	start := s.Now.AddDate(0, 0, -days-1)
+	start := s.Now.AddDate(0, 0, -at.RetentionDays-1)
 	var obsolete []string
 	for _, backup := range read.Restorable.Backups {
 		if backup.State == catalogue.Complete && backup.Ended.Before(start) {
@@ -118,18 +117,6 @@ func (s *Subject) pruningFindings(role string, at cnpg.StoreLayout, read *Read) 
 	}
 	return []Finding{found(NotPruned, fmt.Sprintf("%d base backups are older than %s, the oldest is %s", len(obsolete), at.Spec.RetentionPolicy, obsolete[0]),
 		time.Time{}, "May the key delete?", command)}
-}
-
-// retentionDays is a retention policy in days; barman's months have 31.
-func retentionDays(policy string) int {
-	if policy == "" {
-		return 0
-	}
-	number, err := strconv.Atoi(policy[:len(policy)-1])
-	if err != nil {
-		return 0
-	}
-	return number * map[byte]int{'d': 1, 'w': 7, 'm': 31}[policy[len(policy)-1]]
 }
 
 // ageFindings compare what is in the archive with the schedule.
