@@ -107,16 +107,11 @@ func (m *minioServer) requests(ctx context.Context, s *Store) (int, error) {
 // User is the store with a new key of a name, that may do what a policy of MinIO's
 // says. The server keeps the policy as it is.
 func (s *Store) User(ctx context.Context, name, policy string) (*Store, error) {
-	user := &Store{
-		Endpoint: s.Endpoint, Bucket: s.Bucket, KeyID: name, Key: randomHex(20), address: s.address, transport: s.transport,
-		Authority: s.Authority,
-	}
-	if err := s.AdmitBy(ctx, user.KeyID, user.Key, []byte(policy)); err != nil {
+	user, err := s.as(name)
+	if err != nil {
 		return nil, err
 	}
-	var err error
-	user.client, err = s.newClient(user.KeyID, user.Key)
-	return user, err
+	return user, s.AdmitBy(ctx, user.KeyID, user.Key, []byte(policy))
 }
 
 // Policy is what MinIO has of a policy.

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -137,13 +138,20 @@ func (s *Store) Region() string { return s.options.Region }
 
 // Reader is the store with a new key that may only list and read its bucket.
 func (s *Store) Reader(ctx context.Context) (*Store, error) {
-	reader := &Store{Endpoint: s.Endpoint, Bucket: s.Bucket, KeyID: "reader" + randomHex(8), Key: randomHex(20)}
-	if err := s.Admit(ctx, reader.KeyID, reader.Key, "s3:ListBucket", "s3:GetObject"); err != nil {
+	reader, err := s.as("reader" + randomHex(8))
+	if err != nil {
 		return nil, err
 	}
+	return reader, s.Admit(ctx, reader.KeyID, reader.Key, "s3:ListBucket", "s3:GetObject")
+}
+
+// as is the store with a new key, which is not let in yet.
+func (s *Store) as(keyID string) (*Store, error) {
+	other := *s
+	other.KeyID, other.Key = keyID, randomHex(20)
 	var err error
-	reader.client, err = s.newClient(reader.KeyID, reader.Key)
-	return reader, err
+	other.client, err = s.newClient(other.KeyID, other.Key)
+	return &other, err
 }
 
 // Admit lets a key in, which may do these actions with the bucket and what is in
@@ -331,8 +339,8 @@ func (s *Store) Remove(ctx context.Context, prefix string) (int, error) {
 		return 0, err
 	}
 	for _, object := range objects {
-		if err := s.client.RemoveObject(ctx, s.Bucket, object.Key, minio.RemoveObjectOptions{}); err != nil {
-			return 0, fmt.Errorf("remove %s/%s: %w", s.Bucket, object.Key, err)
+		if err := s.Delete(ctx, object.Key); err != nil {
+			return 0, err
 		}
 	}
 	return len(objects), nil
@@ -340,18 +348,9 @@ func (s *Store) Remove(ctx context.Context, prefix string) (int, error) {
 
 // Versions counts all versions below a prefix, deleted ones included.
 func (s *Store) Versions(ctx context.Context, prefix string) (int, error) {
-	count := 0
-	for info := range s.client.ListObjects(ctx, s.Bucket, minio.ListObjectsOptions{
-		Prefix: prefix, Recursive: true, WithVersions: true,
-	}) {
-		if info.Err != nil {
-			return 0, info.Err
-		}
-		if !info.IsDeleteMarker {
-			count++
-		}
-	}
-	return count, nil
+	versions, err := s.versions(ctx, prefix)
+	versions = slices.DeleteFunc(versions, func(version minio.ObjectInfo) bool { return version.IsDeleteMarker })
+	return len(versions), err
 }
 
 // RemoveVersions removes all versions below a prefix for good, one by one and in

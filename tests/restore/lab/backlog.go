@@ -109,45 +109,45 @@ func (b *Backlog) Fetch(ctx context.Context, from Folder) (time.Duration, error)
 // WithWAL is the folder with another parallelism and compression of WAL, in a
 // server name of its own.
 func (f Folder) WithWAL(maxParallel int, compression barmanapi.CompressionType) Folder {
-	store := f.Store.DeepCopy()
-	store.Spec.Configuration.Wal.MaxParallel = maxParallel
-	store.Spec.Configuration.Wal.Compression = compression
-	return Folder{Store: *store, ServerName: fmt.Sprintf("%s-%d-%s", f.ServerName, maxParallel, compression)}
+	f.Store = *f.Store.DeepCopy()
+	f.Store.Spec.Configuration.Wal.MaxParallel, f.Store.Spec.Configuration.Wal.Compression = maxParallel, compression
+	f.ServerName = fmt.Sprintf("%s-%d-%s", f.ServerName, maxParallel, compression)
+	return f
 }
 
 // Fetching is the folder with another parallelism of a recovery, and arguments for
 // each of its barman-cloud-wal-restore.
 func (f Folder) Fetching(maxParallel int, arguments ...string) Folder {
-	store := f.Store.DeepCopy()
-	store.Spec.Configuration.Wal.MaxParallel = maxParallel
-	store.Spec.Configuration.Wal.RestoreAdditionalCommandArgs = arguments
-	return Folder{Store: *store, ServerName: f.ServerName}
+	f.Store = *f.Store.DeepCopy()
+	f.Store.Spec.Configuration.Wal.MaxParallel = maxParallel
+	f.Store.Spec.Configuration.Wal.RestoreAdditionalCommandArgs = arguments
+	return f
 }
 
 // WithData is the folder with another compression of base backups, which the
 // plugin's schema need not know.
 func (f Folder) WithData(compression barmanapi.CompressionType) Folder {
-	store := f.Store.DeepCopy()
-	data := store.Spec.Configuration.Data
+	f.Store = *f.Store.DeepCopy()
+	data := f.Store.Spec.Configuration.Data
 	data.Compression, data.AdditionalCommandArgs = compression, nil
 	if compression == barmanapi.CompressionTypeZstd {
 		data.Compression, data.AdditionalCommandArgs = "", []string{"--zstd"}
 	}
-	return Folder{Store: *store, ServerName: f.ServerName}
+	return f
 }
 
 // Trusting is the folder at a server whose certificate an authority signed that is
 // in a file.
 func (f Folder) Trusting(file string) Folder {
-	store := f.Store.DeepCopy()
-	sidecar := &store.Spec.InstanceSidecarConfiguration
+	f.Store = *f.Store.DeepCopy()
+	sidecar := &f.Store.Spec.InstanceSidecarConfiguration
 	sidecar.Env = append(sidecar.Env, corev1.EnvVar{Name: "AWS_CA_BUNDLE", Value: file})
-	return Folder{Store: *store, ServerName: f.ServerName}
+	return f
 }
 
 // Behind is the folder as seen through another endpoint.
 func (f Folder) Behind(endpoint string) Folder {
-	store := f.Store.DeepCopy()
-	store.Spec.Configuration.EndpointURL = endpoint
-	return Folder{Store: *store, ServerName: f.ServerName}
+	f.Store = *f.Store.DeepCopy()
+	f.Store.Spec.Configuration.EndpointURL = endpoint
+	return f
 }

@@ -226,12 +226,8 @@ func furnish(dir, root string, servers map[s3server.Kind]string, rclone string) 
 	if err := copyProgram(rclone, filepath.Join(toolsFolder(dir), "rclone")); err != nil {
 		return err
 	}
-	links := map[string]string{}
 	for applet := range strings.FieldsSeq(string(applets)) {
-		links[applet] = busybox
-	}
-	for name, target := range links {
-		if err := os.Symlink(target, filepath.Join(toolsFolder(dir), name)); err != nil {
+		if err := os.Symlink(busybox, filepath.Join(toolsFolder(dir), applet)); err != nil {
 			return err
 		}
 	}
