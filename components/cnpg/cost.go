@@ -112,9 +112,9 @@ func (p *plan) downloads(backup, wal float64, retention int) float64 {
 	return year / months
 }
 
-// left is what a codec leaves of a database in a base backup. Those of zstd, gzip,
-// lz4 and none are measured (docs/figures.md); of the others it is that of the
-// codec that they are most like.
+// left is the share of a database's size that a codec leaves in a base backup. zstd,
+// gzip, lz4 and none were measured with a database of 879 MB; the others count as the
+// codec that they resemble most.
 func left(codec barmanapi.CompressionType) float64 {
 	switch codec {
 	case barmanapi.CompressionTypeZstd:
