@@ -48,8 +48,8 @@ type Options struct {
 	// Config is configuration over that of the file: values by key, with the
 	// project's name in front of the key. A nil value removes the key.
 	Config map[string]any
-	// Environment are variables for the program and the providers, "<name>=<value>",
-	// over the sandbox's own, which are credentials of nobody.
+	// Environment are variables for Pulumi, the program and the providers,
+	// "<name>=<value>", over the sandbox's own, which are credentials of nobody.
 	Environment []string
 	// Dir is where everything is kept: state, passphrase, manifests. A sandbox
 	// that is started again in the same folder goes on with them.
@@ -234,7 +234,7 @@ func (s *Sandbox) attach(ctx context.Context) error {
 		"PULUMI_SUPPRESS_NEO_LINK=true",
 		"PULUMI_DEBUG_COMMANDS=true", // for --event-log
 	)
-	s.environment = append(s.environment, kubernetes...)
+	s.environment = append(append(s.environment, kubernetes...), s.options.Environment...)
 	return services.err
 }
 

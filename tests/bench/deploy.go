@@ -30,6 +30,9 @@ type deployment struct {
 	state int64
 	// up is the first deployment, again one that changes nothing.
 	up, again cost
+	// unwritten is the first deployment when Pulumi writes its state at the end only,
+	// which is what the rest of the engine and the program take.
+	unwritten cost
 }
 
 // cost is what Pulumi and the program take together for one command.
@@ -64,6 +67,7 @@ func (s subject) deploy(ctx context.Context, repetitions int) (deployment, []map
 		state:     runs[0].state,
 		up:        medians(runs, func(d deployment) cost { return d.up }),
 		again:     medians(runs, func(d deployment) cost { return d.again }),
+		unwritten: medians(runs, func(d deployment) cost { return d.unwritten }),
 	}, objects, nil
 }
 
@@ -85,41 +89,56 @@ func median[T int64 | float64](runs []deployment, of func(deployment) T) T {
 }
 
 func (s subject) once(ctx context.Context) (result deployment, objects []map[string]any, err error) {
-	folder, err := os.MkdirTemp("", "bench-")
+	err = s.in(ctx, func(box *sandbox.Sandbox) error {
+		_, result.unwritten, err = measure(ctx, box.Up)
+		return err
+	}, "PULUMI_SKIP_CHECKPOINTS=true")
 	if err != nil {
 		return result, nil, err
 	}
+	err = s.in(ctx, func(box *sandbox.Sandbox) error {
+		var steps int
+		if result.resources, result.up, err = measure(ctx, box.Up); err != nil {
+			return err
+		}
+		if steps, result.again, err = measure(ctx, box.Up); err != nil {
+			return err
+		}
+		if steps > 0 {
+			return fmt.Errorf("%s: a second up changed %d resources", s.project, steps)
+		}
+		state, err := os.Stat(box.StateFile())
+		if err != nil {
+			return err
+		}
+		result.state = state.Size()
+		objects, err = box.Objects()
+		return err
+	})
+	return result, objects, err
+}
+
+// in does work in a sandbox of its own, in which the stack is there already.
+func (s subject) in(ctx context.Context, work func(*sandbox.Sandbox) error, environment ...string) (err error) {
+	folder, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	box, err := sandbox.Start(ctx, sandbox.Options{
-		Project: s.project, Stack: "bench", Config: s.config, Dir: folder, Binary: s.binary, Progress: os.Stderr,
+		Project: s.project, Stack: "bench", Config: s.config, Environment: environment,
+		Dir: folder, Binary: s.binary, Progress: os.Stderr,
 	})
 	if err != nil {
-		return result, nil, err
+		return err
 	}
 	defer box.Close()
 	box.Quiet()
 	// The first command for a stack also makes it.
 	if _, err := box.Outputs(ctx); err != nil {
-		return result, nil, err
+		return err
 	}
-	var steps int
-	if steps, result.up, err = measure(ctx, box.Up); err != nil {
-		return result, nil, err
-	}
-	result.resources = steps
-	if steps, result.again, err = measure(ctx, box.Up); err != nil {
-		return result, nil, err
-	}
-	if steps > 0 {
-		return result, nil, fmt.Errorf("%s: a second up changed %d resources", s.project, steps)
-	}
-	state, err := os.Stat(box.StateFile())
-	if err != nil {
-		return result, nil, err
-	}
-	result.state = state.Size()
-	objects, err = box.Objects()
-	return result, objects, err
+	return work(box)
 }
 
 func measure(ctx context.Context, up func(context.Context, ...string) (*sandbox.Result, error),
