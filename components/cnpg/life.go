@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
+	"github.com/cloudnative-pg/machinery/pkg/image/reference"
+	"github.com/cloudnative-pg/machinery/pkg/postgres/version"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
@@ -23,7 +26,9 @@ type life struct {
 	store string
 	// serverName is barman's folder in it.
 	serverName string
-	began      beginning
+	// major is PostgreSQL's major release, 0 when nothing tells it.
+	major int
+	began beginning
 }
 
 // beginning is what a Cluster was made of. The operator reads it only when it
@@ -84,6 +89,8 @@ func lifeOf(object map[string]any) (life, error) {
 			Annotations map[string]string `json:"annotations"`
 		} `json:"metadata"`
 		Spec struct {
+			ImageName        string                         `json:"imageName"`
+			ImageCatalogRef  *cnpgv1.ImageCatalogRef        `json:"imageCatalogRef"`
 			Bootstrap        *cnpgv1.BootstrapConfiguration `json:"bootstrap"`
 			Plugins          []cnpgv1.PluginConfiguration   `json:"plugins"`
 			ExternalClusters []cnpgv1.ExternalCluster       `json:"externalClusters"`
@@ -92,7 +99,7 @@ func lifeOf(object map[string]any) (life, error) {
 	if err := json.Unmarshal(content, &cluster); err != nil {
 		return life{}, fmt.Errorf("read the Cluster: %w", err)
 	}
-	var read life
+	read := life{major: majorOf(cluster.Spec.ImageName, cluster.Spec.ImageCatalogRef)}
 	for _, plugin := range cluster.Spec.Plugins {
 		if plugin.Name == barmanPlugin {
 			read.store, read.serverName = storeAndServer(plugin.Parameters, cluster.Metadata.Name)
@@ -103,6 +110,18 @@ func lifeOf(object map[string]any) (life, error) {
 		read.began.from = cluster.Metadata.Annotations[recoveredFrom]
 	}
 	return read, nil
+}
+
+// majorOf is the major release of PostgreSQL in an image, 0 when nothing tells it.
+func majorOf(image string, catalog *cnpgv1.ImageCatalogRef) int {
+	if catalog != nil {
+		return catalog.Major
+	}
+	release, err := version.FromTag(reference.New(image).Tag)
+	if err != nil {
+		return 0
+	}
+	return int(release.Major()) //nolint:gosec // a release of PostgreSQL
 }
 
 func beginningOf(bootstrap *cnpgv1.BootstrapConfiguration, sources []cnpgv1.ExternalCluster) beginning {
@@ -146,7 +165,7 @@ type guard struct {
 // judge compares what lives with what the program wants, and says why that is
 // refused; nil when it is not.
 func (g guard) judge(lives, wanted life) error {
-	complaints := append(g.judgeArchive(lives, wanted), g.judgeBeginning(lives, wanted)...)
+	complaints := slices.Concat(g.judgeArchive(lives, wanted), g.judgeRelease(lives, wanted), g.judgeBeginning(lives, wanted))
 	if len(complaints) == 0 {
 		return nil
 	}
@@ -189,6 +208,23 @@ func (g guard) judgeArchive(lives, wanted life) []string {
 			before, g.generation, before)}
 	}
 	return nil
+}
+
+// judgeRelease wants a new life for another major release, as CloudNativePG's guide
+// does: pg_upgrade begins a new database system on timeline 1. A recovery from its
+// base backups would follow the histories that failovers have left in the folder
+// before, and the next failover would write over one of them. Back to the former
+// release the operator lets nobody go but after an upgrade that failed.
+// https://github.com/cloudnative-pg/cloudnative-pg/blob/v1.30.0/docs/src/postgres_upgrades.md
+func (g guard) judgeRelease(lives, wanted life) []string {
+	if lives.store == "" || lives.serverName != wanted.serverName || lives.major == 0 || lives.major >= wanted.major {
+		return nil
+	}
+	return []string{fmt.Sprintf(
+		"PostgreSQL would go from %d to %d within one life, and a restore would take\n"+
+			"  the WAL of the one for that of the other. Begin a new life with the image:\n"+
+			"  generation: %d. docs/operate.md says how.",
+		lives.major, wanted.major, g.generation+1)}
 }
 
 func (g guard) judgeBeginning(lives, wanted life) []string {

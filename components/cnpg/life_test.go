@@ -9,6 +9,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // livesFrom is the life of the Cluster that the arguments make.
@@ -50,6 +51,14 @@ func TestAClusterThatLivesKeepsItsLife(t *testing.T) {
 	copied := func() *DatabaseArgs {
 		args := databaseArgs()
 		args.Spec.Bootstrap = &cnpgv1.BootstrapConfiguration{PgBaseBackup: &cnpgv1.BootstrapPgBaseBackup{Source: "old"}}
+		return args
+	}
+	ofCatalog := func() *DatabaseArgs {
+		args := databaseArgs()
+		args.Spec.ImageName = ""
+		args.Spec.ImageCatalogRef = &cnpgv1.ImageCatalogRef{
+			TypedLocalObjectReference: corev1.TypedLocalObjectReference{Kind: "ClusterImageCatalog", Name: "postgresql"}, Major: 17,
+		}
 		return args
 	}
 	for name, test := range map[string]struct {
@@ -113,6 +122,23 @@ func TestAClusterThatLivesKeepsItsLife(t *testing.T) {
 		"another archive with a generation": {first, func(a *DatabaseArgs) { a.Archive, a.Generation = MinIO, 2 }, nil},
 		"a later generation":                {first, func(a *DatabaseArgs) { a.Generation = 2 }, nil},
 		"a generation is left out":          {first, func(a *DatabaseArgs) { a.Generation = 7 }, nil},
+		"another major release": {
+			first, func(a *DatabaseArgs) { a.Spec.ImageName = "ghcr.io/cloudnative-pg/postgresql:18.1" },
+			[]string{"PostgreSQL would go from 17 to 18 within one life", "generation: 2", "docs/operate.md"},
+		},
+		"another major release of a catalog": {
+			ofCatalog, func(a *DatabaseArgs) { a.Spec.ImageCatalogRef.Major = 18 }, []string{"from 17 to 18", "generation: 2"},
+		},
+		"the same one of a catalog": {
+			first, func(a *DatabaseArgs) { a.Spec.ImageName, a.Spec.ImageCatalogRef = "", ofCatalog().Spec.ImageCatalogRef }, nil,
+		},
+		"another major release with a generation": {
+			first, func(a *DatabaseArgs) {
+				a.Spec.ImageName, a.Generation = "ghcr.io/cloudnative-pg/postgresql:18.1", 2
+			}, nil,
+		},
+		"another minor release":            {first, func(a *DatabaseArgs) { a.Spec.ImageName = "ghcr.io/cloudnative-pg/postgresql:17.9" }, nil},
+		"back after an upgrade has failed": {first, func(a *DatabaseArgs) { a.Spec.ImageName = "ghcr.io/cloudnative-pg/postgresql:16.11" }, nil},
 		"an earlier generation": {
 			second, func(a *DatabaseArgs) { a.Recovery.Cluster = "other"; a.Generation = 1 },
 			[]string{"go back from generation 2 to 1"},
