@@ -15,41 +15,43 @@ import (
 
 // B2Args describes the bucket at Backblaze B2.
 type B2Args struct {
-	// Bucket is its name, unique among all of Backblaze. Required; 6 to 63
+	// Bucket is the bucket's name, unique in all of Backblaze. Required; 6 to 63
 	// letters, digits and hyphens.
 	Bucket string `json:"bucket"`
-	// AdoptBucket uses a bucket of that name that exists already and leaves its
-	// settings alone. Default false: the bucket is created.
+	// AdoptBucket uses a bucket of that name that exists already, and leaves its
+	// settings alone. Default false: the bucket is created, private, encrypted, and
+	// with a lifecycle rule for UndeleteDays.
 	AdoptBucket bool `json:"adoptBucket,omitempty"`
-	// Region is the account's region, for instance "us-west-002". Required.
+	// Region is the B2 account's region, for instance "us-west-002". Required.
 	Region string `json:"region"`
 	// Endpoint is the S3 endpoint. Default https://s3.<region>.backblazeb2.com.
 	Endpoint string `json:"endpoint,omitempty"`
 	// EndpointCA is a key in a Secret, in each namespace with databases, with
 	// the CA certificate of the endpoint. Default: the public CAs.
 	EndpointCA *machineryapi.SecretKeySelector `json:"endpointCA,omitempty"`
-	// UndeleteDays is for how long B2 keeps a file that barman has deleted by its
-	// name. A key that may delete can also delete versions, and those are gone at
-	// once: this is no help against an intruder who has it. Default 14; at least 1.
+	// UndeleteDays is how many days B2 keeps a file after barman has deleted it by
+	// its name. It is no help against an intruder who has a key that may delete: that
+	// key can also delete versions, which are gone at once. Default 14; at least 1.
 	UndeleteDays int `json:"undeleteDays,omitempty"`
-	// Keys are the names of the application keys to create, restricted to the
-	// bucket. The last one is in use; earlier ones are kept valid until they are
-	// removed from the list, so that a rotation interrupts nothing. A list
-	// without the key that was in use is refused at preview.
+	// Keys are the names of the application keys to create, each restricted to the
+	// bucket. The last one is in use; earlier ones stay valid until they are removed
+	// from the list, so that a rotation interrupts nothing. A list without the key
+	// that is in use is refused in the preview. A name is 1 to 100 letters, digits and
+	// hyphens, as B2 has it.
 	//
-	// A name with "<namespace>" in it is a key for each namespace with databases,
-	// which reaches only files whose names begin with the namespace and a slash,
-	// and cannot delete versions. It is handed over by an item of its own, whose
-	// name ends in a hyphen and the namespace. Default: one key with the bucket's
-	// name.
+	// A name with "<namespace>" in it makes a key for each namespace with databases.
+	// Such a key only reaches files whose names begin with the namespace and a slash,
+	// and cannot delete versions. It is handed over in a Bitwarden item of its own,
+	// whose name ends in a hyphen and the namespace. Default: one key with the
+	// bucket's name.
 	Keys []string `json:"keys,omitempty"`
-	// AdoptKey is the name of a key that exists already. Its secret cannot be
-	// read from B2 again, so it has to be in Bitwarden. Default: none.
+	// AdoptKey is the name of a key that exists already, in place of Keys. B2 does not
+	// reveal its secret half again, so the key has to be in Bitwarden. Default: none.
 	AdoptKey string `json:"adoptKey,omitempty"`
-	// KeyPrefix restricts the keys to file names with this prefix. Keys that
-	// exist already stay as they are: add a name to Keys for it to count.
-	// Default: none. Nobody has tried whether barman, which asks for the bucket
-	// first, works with such a key.
+	// KeyPrefix restricts the keys to file names with this prefix. Keys that exist
+	// already stay as they are: add a name to Keys to get one with the prefix.
+	// Untried: barman asks for the bucket first, which such a key may not be allowed
+	// to. Default: none.
 	KeyPrefix string `json:"keyPrefix,omitempty"`
 }
 

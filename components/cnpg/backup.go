@@ -9,43 +9,44 @@ import (
 
 // Backup says when base backups are taken, where to and for how long they stay.
 type Backup struct {
-	// Archive is the store that the cluster writes WAL and base backups to. The
-	// other one is the mirror. Default b2: off-site within minutes. With minio a
-	// broken line to the internet does not fill the WAL volume.
+	// Archive is the store that the cluster writes WAL and base backups to; the other
+	// one is the mirror. Default b2, which is off-site within minutes. With minio an
+	// outage of the internet connection does not fill the WAL volume.
 	//
-	// To change it on a running cluster, raise Generation too.
+	// To change it for a running cluster, raise Generation as well.
 	Archive Location `json:"archive,omitempty"`
-	// Generation counts the lives of the cluster and names barman's folder: the
-	// first is the cluster's name, the n-th <cluster>-<n>. Raise it by one for
-	// every recovery and when Archive changes. Default 1.
+	// Generation counts the lives of the cluster and names barman's folder: that of
+	// the first is the cluster's name, that of the n-th <cluster>-<n>. Raise it by one
+	// for every recovery, and when Archive changes. Default 1.
 	Generation int `json:"generation,omitempty"`
-	// Path is the folder in both buckets that holds barman's folders, for a
-	// database whose backups lie elsewhere already; "/" is the bucket's root.
+	// Path is the folder in both buckets that holds barman's folders, for a database
+	// whose backups exist already in an unusual one; "/" is the bucket's root.
 	// Default <namespace>/<cluster>.
 	Path string `json:"path,omitempty"`
-	// ServerName is barman's folder for the first generation, likewise. Default:
-	// the cluster's name.
+	// ServerName is barman's folder for the first generation, also for a database
+	// whose backups exist already. Default: the cluster's name.
 	ServerName string `json:"serverName,omitempty"`
 	// ScheduledBackup is the name of the first generation's ScheduledBackup, for
 	// one that exists already; the n-th is <name>-<n>. Default <cluster>-backup,
 	// and <cluster>-<n>-backup.
 	ScheduledBackup string `json:"scheduledBackup,omitempty"`
-	// Schedule is when a base backup is taken: six cron fields, seconds first,
-	// in the time zone of the operator, which is UTC. Default "0 0 2 * * *", every
-	// night at 02:00: a restore fetches every WAL segment since the base backup,
-	// 288 a day however little is written (docs/decisions/schedule.md). For a
-	// database so large that its backups cost too much, take them less often.
+	// Schedule is when a base backup is taken: six cron fields, seconds first, in the
+	// operator's time zone, which is UTC. Default "0 0 2 * * *", every night at 02:00,
+	// because a restore fetches every WAL segment since the base backup, and there are
+	// up to 288 a day however little is written (docs/decisions/schedule.md). Take base
+	// backups less often if the database is so large that they cost too much. Five
+	// fields are refused: the operator would read them with seconds first.
 	Schedule string `json:"schedule,omitempty"`
-	// Immediate takes the first base backup at once. Without one there is
-	// nothing to restore until the schedule comes round. Default true.
+	// Immediate takes the first base backup at once. Until there is one, nothing can
+	// be restored. Default true.
 	Immediate *bool `json:"immediate,omitempty"`
-	// Suspend takes no base backups; WAL is archived on. Default false.
+	// Suspend stops taking base backups; WAL is still archived. Default false.
 	Suspend bool `json:"suspend,omitempty"`
 	// Target is the instance that base backups are taken from: primary or
 	// prefer-standby. Default: the operator's, prefer-standby.
 	Target cnpgv1.BackupTarget `json:"target,omitempty"`
-	// Retention is for how long base backups, and the WAL that they need, are
-	// kept: a number and d, w or m, or none for ever. Default 30d.
+	// Retention is how long base backups, and the WAL that they need, are kept: a
+	// number with d, w or m for days, weeks or months, or none for ever. Default 30d.
 	Retention string `json:"retention,omitempty"`
 	// B2 and MinIO say how barman treats each of the stores.
 	B2    StoreOptions `json:"b2,omitempty"`

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// BitwardenLayout is how Bitwarden holds the two halves of the key.
+// BitwardenLayout is how Bitwarden holds the two halves of a key: ID and secret.
 type BitwardenLayout string
 
 // The three layouts.
@@ -45,30 +45,30 @@ type BitwardenArgs struct {
 	Store string `json:"store"`
 	// Provider is the provider of that store. Default bitwardensecretsmanager.
 	Provider BitwardenProvider `json:"provider,omitempty"`
-	// Layout is how the key is laid out. Default json.
+	// Layout is how the item holds the key. Default json.
 	Layout BitwardenLayout `json:"layout,omitempty"`
-	// Item is the item with the key, by name or UUID. Required but for the
-	// layout two-items.
+	// Item is the item with the key, by its name; by its UUID only without HandOver.
+	// Required, except for the layout two-items.
 	Item string `json:"item,omitempty"`
-	// KeyIDItem and SecretKeyItem are the items of the layout two-items, where
-	// they are required.
+	// KeyIDItem and SecretKeyItem are the two items of the layout two-items. Required
+	// for that layout, and not allowed for others.
 	KeyIDItem     string `json:"keyIdItem,omitempty"`
 	SecretKeyItem string `json:"secretKeyItem,omitempty"`
-	// MirrorItem is an item, laid out as json, for a second key that may only
-	// read. When it is given, Storage creates such a key beside each other one,
-	// and the mirror job reads the archive at B2 with it, so that the job cannot
-	// harm the archive. Default: none; the job uses the archive's key.
+	// MirrorItem is an item with the layout json for a second key, which may only
+	// read. If it is given, Storage creates such a key beside each other one, and the
+	// mirror's job reads the archive at B2 with it, so that the job cannot harm the
+	// archive. Default: none; the job uses the archive's key.
 	MirrorItem string `json:"mirrorItem,omitempty"`
-	// RefreshInterval is how often External Secrets reads Bitwarden, a second or
-	// more. Default 1h.
+	// RefreshInterval is how often External Secrets reads and writes Bitwarden: a
+	// duration of a second or more. Default 1h.
 	RefreshInterval string `json:"refreshInterval,omitempty"`
-	// HandOver writes the key that Storage created to Bitwarden, by a Secret and
-	// a PushSecret, and has Pulumi wait until it is there and in the namespaces.
-	// That takes a running External Secrets. Default true; false for an adopted
-	// key, whose secret half is not known, and for the provider webhook, whose
-	// stores most often only read.
+	// HandOver writes the key that Storage created to Bitwarden, through a Secret and
+	// a PushSecret, and has Pulumi wait, for up to 8 minutes, until it is there and in
+	// the namespaces. This needs a running External Secrets. Default true; false for an
+	// adopted key, whose secret half is not known, and for the provider webhook, whose
+	// stores usually only read.
 	HandOver *bool `json:"handOver,omitempty"`
-	// Namespace is where that Secret and PushSecret live. Default
+	// Namespace is where that Secret and PushSecret are made. It has to exist. Default
 	// external-secrets.
 	Namespace string `json:"namespace,omitempty"`
 }

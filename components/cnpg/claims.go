@@ -11,9 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Claims tells which names the components of a program have taken, so that two
-// that want the same one are told before anything is created. Pulumi would find
-// out half-way, or not at all. The zero value is ready.
+// Claims knows which names the components of a program have taken, so that two that
+// want the same one are reported before anything is created. Pulumi would find out
+// half-way, or not at all. The zero value is ready to use.
 type Claims struct {
 	mu     sync.Mutex
 	owners map[thing]string
@@ -52,9 +52,9 @@ type claim struct {
 	writesTo folderIn
 }
 
-// Database returns what a database of an environment would share with those that
-// were asked about before it. At is what its fields are reported below, and
-// storage where it is kept.
+// Database returns a problem for each object, folder or bucket that a database of an
+// environment would share with those that were asked about before it. The problems
+// name the fields below the path at; storage is the environment's.
 func (c *Claims) Database(at *field.Path, name string, args *DatabaseArgs, storage *StorageArgs) field.ErrorList {
 	return c.take(args.claims(at, name, storage, nil), nil)
 }

@@ -18,19 +18,19 @@ const (
 	freeDownloads = 3
 )
 
-// Cost is what a database takes at Backblaze B2 and costs there in a month, at the
-// most that schedule, retention and undelete window allow. How large the database
-// will be and how much it will write is not known when it is deployed: there is a
-// price for a GB of either, and Full is for one case, a full volume to which next
-// to nothing is written. docs/operate.md has the formula.
+// Cost is the most that a database's copy at Backblaze B2 takes and costs a month, by
+// its schedule, retention and undelete window. How large the database will be and how
+// much it will write is not known when it is deployed. So there is a price per GB of
+// either; Full is for one case, a full volume to which next to nothing is written.
+// docs/operate.md has the formula.
 type Cost struct {
-	// BaseBackups is how many there are at a time at the most. Those that were
+	// BaseBackups is the most base backups that there are at a time. Those that were
 	// deleted and can still be brought back count.
 	BaseBackups int `json:"baseBackups"`
-	// WALDays is for how many days there is WAL at the most, likewise.
+	// WALDays is the most days for which there is WAL, counted in the same way.
 	WALDays int `json:"walDays"`
-	// AfterAYear says that backups are kept for ever, or for more than ten years: all
-	// this is then as it is after one year.
+	// AfterAYear says that backups are kept for ever, or for more than ten years. All
+	// numbers are then for the end of the first year.
 	AfterAYear bool `json:"afterAYear,omitempty"`
 	// PerGB is in dollars a month, for each GB of the database.
 	PerGB float64 `json:"dollarsPerGB"`
@@ -61,7 +61,7 @@ func (c FullCost) Plus(other FullCost) FullCost {
 	}
 }
 
-// Cost returns the cost of the database of a name. The arguments are valid.
+// Cost returns the cost of a database with this name. The arguments have to be valid.
 func (a *DatabaseArgs) Cost(name string, storage *StorageArgs) Cost {
 	return a.plan(name, *storage).cost()
 }

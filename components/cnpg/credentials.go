@@ -23,7 +23,8 @@ type CredentialsArgs struct {
 type Credentials struct {
 	pulumi.ResourceState
 
-	// SecretName is the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+	// SecretName is the name of the Secret with AWS_ACCESS_KEY_ID and
+	// AWS_SECRET_ACCESS_KEY.
 	SecretName pulumi.StringOutput `pulumi:"secretName"`
 
 	namespace string
@@ -31,9 +32,10 @@ type Credentials struct {
 	ready []pulumi.Resource
 }
 
-// NewCredentials makes the ExternalSecret of a namespace that has no Database,
-// for a key that is in Bitwarden already. Where there is a Storage, use its
-// method Credentials.
+// NewCredentials makes the ExternalSecret of a namespace without a Database, for a
+// key that is in Bitwarden already. If there is a Storage, use its method Credentials
+// instead. If an argument is wrong, it fails before it registers anything, with all
+// problems in one error.
 func NewCredentials(ctx *pulumi.Context, name string, args *CredentialsArgs, opts ...pulumi.ResourceOption,
 ) (*Credentials, error) {
 	at, err := siteOf(opts)

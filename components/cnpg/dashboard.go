@@ -19,17 +19,17 @@ var dashboard string
 // DashboardArgs says where the dashboard is put. The JSON names are those of
 // stack configuration.
 type DashboardArgs struct {
-	// Disabled leaves the dashboard out. Default false.
+	// Disabled leaves the dashboard out of an environment; NewDashboard does not look at
+	// it. Default false.
 	Disabled bool `json:"disabled,omitempty"`
-	// Namespace is where its ConfigMap is made, which is one that the sidecar of
-	// Grafana reads. It has to exist. Required; in stack configuration it defaults
-	// to that of the first database with monitoring.
+	// Namespace is where its ConfigMap is made: one that Grafana's sidecar reads. It has
+	// to exist. Required; in stack configuration it defaults to that of the first
+	// database with monitoring.
 	Namespace string `json:"namespace,omitempty"`
-	// Labels are those by which the sidecar finds it. Default grafana_dashboard: "1",
-	// which is that of Grafana's chart and of kube-prometheus-stack.
+	// Labels are those by which the sidecar finds it. Default grafana_dashboard: "1", as
+	// Grafana's chart and kube-prometheus-stack expect it.
 	Labels map[string]string `json:"labels,omitempty"`
-	// Annotations are more of the ConfigMap's, for instance grafana_folder. Default:
-	// none.
+	// Annotations are added to the ConfigMap, for instance grafana_folder. Default: none.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
@@ -40,7 +40,7 @@ func (a DashboardArgs) withDefaults() DashboardArgs {
 	return a
 }
 
-// Validate returns every problem. At is what the fields are reported below.
+// Validate returns every problem. The problems name the fields below the path at.
 func (a *DashboardArgs) Validate(at *field.Path) field.ErrorList {
 	const meaning = "the namespace for the dashboard's ConfigMap"
 	if a == nil {
@@ -76,8 +76,9 @@ type Dashboard struct {
 // sidecars of a Grafana put into one folder.
 const dashboardName = "cnpg-backup-dashboard"
 
-// NewDashboard makes the ConfigMap. An environment makes one as soon as a database
-// has monitoring. All problems of the arguments are in the error.
+// NewDashboard makes the ConfigMap. An environment of stack configuration has one as
+// soon as a database has monitoring. If an argument is wrong, it fails before it
+// registers anything, with all problems in one error.
 func NewDashboard(ctx *pulumi.Context, name string, args *DashboardArgs, opts ...pulumi.ResourceOption) (*Dashboard, error) {
 	at, err := siteOf(opts)
 	if err != nil {

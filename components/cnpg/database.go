@@ -18,65 +18,68 @@ type DatabaseArgs struct {
 	// Cluster is the name of the CloudNativePG Cluster, at most 50 characters.
 	// Default <name>-postgresql.
 	Cluster string `json:"cluster,omitempty"`
-	// FormerName is the name that the database was made with, if it has another
-	// one now. What it has in Kubernetes keeps its name, and nothing is made
-	// anew; leave it in place. Default: none.
+	// FormerName is the name that the database was made with, if it has another one
+	// now. What belongs to it in Kubernetes and in the buckets keeps its name, and
+	// nothing is made anew. Leave it in place. Default: none.
 	FormerName string `json:"formerName,omitempty"`
-	// Spec is the Cluster's spec, the operator's own type: whatever CloudNativePG
-	// documents can be said here. The image and the storage size are required; an
-	// image whose minor release is not pinned, by its tag or by a digest, is warned
-	// about. Defaults of our own: one instance, and a WAL
-	// volume of 10Gi. What the backups need is added; to give it here too is an
-	// error: the barman plugin, our external clusters, bootstrap.recovery,
-	// backup.barmanObjectStore.
+	// Spec is the Cluster's spec in the operator's own type, so whatever CloudNativePG
+	// documents can be set here:
+	// https://cloudnative-pg.io/documentation/current/cloudnative-pg.v1/#clusterspec.
+	// The image and the storage size are required. An image whose minor release is not
+	// pinned, by its tag or by a digest, causes a warning. Two defaults are ours: one
+	// instance, and a WAL volume of 10Gi.
 	//
-	// Go leaves a zero out where the operator's type says omitempty, and then the
-	// operator's own default counts: connectionLimit 0 becomes -1, no limit. Say
-	// such a zero in SpecAsWritten.
+	// What the backups need is added, and it is an error to set it here as well: the
+	// barman plugin, external clusters for the database's own stores,
+	// bootstrap.recovery and backup.barmanObjectStore.
+	//
+	// Go leaves out a zero where the operator's type has omitempty, and the operator
+	// then applies its own default: connectionLimit 0 becomes -1, no limit. Put such a
+	// zero into SpecAsWritten.
 	Spec cnpgv1.ClusterSpec `json:"spec"`
-	// SpecAsWritten is the same spec as its author wrote it, by the names that
-	// CloudNativePG documents, or a part of it; the entries of a list are told by
-	// their places. What it has and Spec's encoding has not, which is zeros, is
-	// added to the Cluster. Stack configuration sets it. Default: none.
+	// SpecAsWritten is the same spec, or a part of it, as its author wrote it, under the
+	// names that CloudNativePG documents; entries of a list are matched by position.
+	// What it has and Spec's encoding lacks, which can only be zeros, is added to the
+	// Cluster. Stack configuration sets it. Default: none.
 	SpecAsWritten map[string]any `json:"-"`
-	// WALOnDataVolume leaves out the separate WAL volume, for a running cluster
-	// that has none. Default false.
+	// WALOnDataVolume leaves out the separate WAL volume, for instance for a running
+	// cluster that has none. Default false.
 	WALOnDataVolume bool `json:"walOnDataVolume,omitempty"`
 
 	// Labels and Annotations are those of the Cluster, for instance for Longhorn's
-	// recurring jobs, for Argo CD's sync waves or for cnpg.io/hibernation. The
-	// standard app.kubernetes.io labels are set beside them. CloudNativePG passes
-	// them on to pods and volumes only if it is told to, in its own settings or by
-	// Spec.InheritedMetadata. Default: none.
+	// recurring jobs, for Argo CD's sync waves or for cnpg.io/hibernation. The standard
+	// app.kubernetes.io labels are set as well. CloudNativePG passes them on to pods and
+	// volumes only if its own settings or Spec.InheritedMetadata say so. Keys that
+	// somebody else writes are refused, and so are those that switch archiving or its
+	// check off. Default: none.
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 
-	// Backup says when base backups are taken and for how long they stay.
+	// Backup says when base backups are taken, where they go and how long they are kept.
 	Backup
 	// Mirror says when and how the archive is copied to the other store.
 	Mirror Mirror `json:"mirror,omitempty"`
-	// Drill has each copy restored by itself, on a schedule.
+	// Drill has each copy restored by itself, on a schedule. Default: off.
 	Drill DrillOptions `json:"drill,omitempty"`
-	// Monitoring hands the database to Prometheus, with alerts. Default: it does
-	// not.
+	// Monitoring has Prometheus watch the database, with alerts. Default: off.
 	Monitoring Monitoring `json:"monitoring,omitempty"`
-	// Recovery restores the database when its Cluster is created. Default: it
-	// begins empty, or as Spec says.
+	// Recovery restores the database when its Cluster is created. Default: the database
+	// begins empty, or as Spec.Bootstrap says.
 	Recovery *Recovery `json:"recovery,omitempty"`
 
 	// Protect keeps Pulumi from deleting the Cluster, and with it its volumes.
 	// Default true.
 	Protect *bool `json:"protect,omitempty"`
-	// WaitUntilReady has Pulumi wait until the Cluster is Ready. Default false:
-	// a Cluster may be waiting for its credentials or its volumes.
+	// WaitUntilReady has Pulumi wait until the Cluster is Ready. Default false, because
+	// a Cluster may have to wait for its credentials or its volumes.
 	WaitUntilReady bool `json:"waitUntilReady,omitempty"`
 
-	// Storage is the environment's storage, in the same Kubernetes cluster. The
-	// databases of a namespace share the credentials that it hands out there.
-	// Default: the database makes its own, as NewStorage says.
+	// Storage is the environment's storage, made for the same Kubernetes cluster. The
+	// databases of a namespace share the credentials that it hands out there. Default:
+	// the database makes a storage of its own, from NewStorage.
 	Storage *Storage `json:"-"`
-	// NewStorage describes the storage of this database alone. Required when
-	// Storage is nil, and not allowed otherwise.
+	// NewStorage describes a storage for this database alone. Required when Storage is
+	// nil, and not allowed otherwise.
 	NewStorage *StorageArgs `json:"-"`
 }
 
@@ -138,8 +141,8 @@ func (p *plan) copies() []Location {
 	return []Location{B2, MinIO}
 }
 
-// Validate returns every problem of the arguments. At is what their fields are
-// reported below, nil for nothing; storage is where the database will be kept.
+// Validate returns every problem of the arguments. The problems name the fields below
+// the path at; nil is the root. Storage is where the database's copies will be.
 func (a *DatabaseArgs) Validate(at *field.Path, name string, storage *StorageArgs) field.ErrorList {
 	if a == nil {
 		return field.ErrorList{field.Required(at.Child("namespace"), "the namespace of the database")}
@@ -222,10 +225,10 @@ type Database struct {
 	// Namespace and ClusterName are where the Cluster lives and what it is called.
 	Namespace   pulumi.StringOutput `pulumi:"namespace"`
 	ClusterName pulumi.StringOutput `pulumi:"clusterName"`
-	// ReadWriteHost and ReadOnlyHost are the services to connect to.
+	// ReadWriteHost and ReadOnlyHost are the host names of the services to connect to.
 	ReadWriteHost pulumi.StringOutput `pulumi:"readWriteHost"`
 	ReadOnlyHost  pulumi.StringOutput `pulumi:"readOnlyHost"`
-	// AppSecret is the Secret with the application's user and password.
+	// AppSecret is the name of the Secret with the application's user and password.
 	AppSecret pulumi.StringOutput `pulumi:"appSecret"`
 	// Archive is the location of the archive: b2 or minio.
 	Archive pulumi.StringOutput `pulumi:"archive"`
@@ -234,16 +237,17 @@ type Database struct {
 	// B2Store and MinIOStore are the names of the two ObjectStores.
 	B2Store    pulumi.StringOutput `pulumi:"b2Store"`
 	MinIOStore pulumi.StringOutput `pulumi:"minioStore"`
-	// B2Path and MinIOPath are where the two copies lie.
+	// B2Path and MinIOPath are where the two copies are: s3://<bucket>/<path>.
 	B2Path    pulumi.StringOutput `pulumi:"b2Path"`
 	MinIOPath pulumi.StringOutput `pulumi:"minioPath"`
 	// RecoverySources are the external clusters to restore from, by location.
 	RecoverySources pulumi.StringMapOutput `pulumi:"recoverySources"`
 }
 
-// NewDatabase makes a PostgreSQL cluster and all that its two copies need. It
-// fails before it registers anything when an argument is wrong, with all
-// problems in one error.
+// NewDatabase makes a PostgreSQL cluster and everything that its two copies need. If an
+// argument is wrong, it fails before it registers anything, with all problems in one
+// error. The name is the prefix of what belongs to the database, for instance of its
+// ObjectStores.
 func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...pulumi.ResourceOption) (*Database, error) {
 	at, err := siteOf(opts)
 	if err != nil {

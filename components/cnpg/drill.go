@@ -27,33 +27,32 @@ type DrillArgs struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Source is the copy to restore from: b2 or minio. Required.
 	Source Location `json:"source"`
-	// Generation is the life to restore. Default: the one in use, which is read
-	// from the database's Cluster.
+	// Generation is the life to restore. Default: the one in use, which is read from
+	// the Cluster; so without it the Cluster has to exist.
 	Generation int `json:"generation,omitempty"`
-	// ServerName is the server name of the first life, as in Backup, when
-	// Generation is said. Default: the Cluster's name.
+	// ServerName is the server name of the first life, as in Backup; it is only used
+	// together with Generation. Default: the Cluster's name.
 	ServerName string `json:"serverName,omitempty"`
 	// Target is where to stop, as in Recovery. Default: the end of the WAL.
 	Target *cnpgv1.RecoveryTarget `json:"target,omitempty"`
-	// Spec is the throw-away Cluster's: image and storage as the database has
-	// them, and bootstrap.initdb when its application's database or owner is not
-	// called app.
+	// Spec is the throw-away Cluster's: image and storage as the database has them, and
+	// bootstrap.initdb if the application's database or its owner is not called app.
+	// Required.
 	Spec cnpgv1.ClusterSpec `json:"spec"`
-	// Query is SQL that the application's user runs in the restored database,
-	// best one that shows how recent its data is. The drill fails when it does.
-	// Default: none; that the database answers is always checked.
+	// Query is SQL that the application's user runs in the restored database, best one
+	// that shows how recent its data is. If it fails, so does the drill. Default: none;
+	// that the database answers is always checked.
 	Query string `json:"query,omitempty"`
-	// MaxAge is how old the data may be: Query has to be a SELECT of one time,
-	// that of the newest data, and the drill fails when it is older or there is
-	// none. Take the time between two runs of the mirror, or some minutes for the
-	// archive, and add for how long the application may write nothing. Default:
-	// the age is not judged.
+	// MaxAge is how old the data may be, as a duration. Query then has to select one
+	// time, that of the newest data; the drill fails if it is older or missing. Take the
+	// time between two runs of the mirror, or some minutes for the archive, and add how
+	// long the application may go without writing. Default: the age is not judged.
 	MaxAge string `json:"maxAge,omitempty"`
-	// Run names this rehearsal. With another one than before everything is
-	// restored anew, also when a run that was cut off has left its Cluster.
-	// Default: none, so that a second "up" without a "destroy" restores nothing.
+	// Run names this rehearsal. With a new name everything is restored anew, even if a
+	// run that was cut off has left its Cluster behind. Default: none; a second "up"
+	// without a "destroy" then restores nothing.
 	Run string `json:"run,omitempty"`
-	// Timeout is for how long to wait until the database is restored. Default 2h.
+	// Timeout is how long to wait until the database is restored. Default 2h.
 	Timeout string `json:"timeout,omitempty"`
 }
 
@@ -135,7 +134,10 @@ type Drill struct {
 	CheckJob pulumi.StringOutput `pulumi:"checkJob"`
 }
 
-// NewDrill restores and checks. It is done when the database has answered.
+// NewDrill restores a copy and checks it. The deployment ends well once the database
+// has answered, and fails if it cannot be restored within Timeout or a check fails. If
+// an argument is wrong, NewDrill fails before it registers anything, with all problems
+// in one error. The name is that of the throw-away Cluster.
 func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.ResourceOption) (*Drill, error) {
 	if err := refuse(fmt.Sprintf("drill %q", name), args.validate(name)); err != nil {
 		return nil, err

@@ -29,37 +29,40 @@ type DrillOptions struct {
 	MinIOSchedule string `json:"minioSchedule,omitempty"`
 	// Suspend keeps the jobs but does not run them. Default false.
 	Suspend bool `json:"suspend,omitempty"`
-	// NewestOnly restores the newest base backup each time. Default false: every
-	// other time it is the one at the start of the window, with all WAL since,
-	// which takes longer and downloads more.
+	// NewestOnly restores the newest base backup each time. Default false: every other
+	// time it is the oldest one from which WAL has no gap, with all WAL since, which
+	// takes longer and downloads more.
 	NewestOnly bool `json:"newestOnly,omitempty"`
-	// Query is SQL that returns one value, asked as the superuser in Database, and
-	// Result what it must return, as psql prints it. Defaults: no query, "t", and
-	// the application's database as bootstrap.initdb has it.
+	// Query is SQL that returns one value, run by the superuser in Database, and Result
+	// is what it has to return, as psql prints it. Defaults: no query; "t"; the
+	// application's database as bootstrap.initdb has it. Query and its result can be
+	// read in the CronJob, the log and the report, so no secrets belong there.
 	Query    string `json:"query,omitempty"`
 	Result   string `json:"result,omitempty"`
 	Database string `json:"database,omitempty"`
-	// MaxAge is how old the last restored moment may be. Default: as the mirror's
-	// MaxWALAge, and for the mirror two of its periods more. An idle database has
-	// no transactions, so the end of a base backup counts as a moment, too.
+	// MaxAge is how old the last restored moment may be, a minute or more. Default: the
+	// mirror's MaxWALAge, plus two of the mirror's periods for the mirror. Because an
+	// idle database has no transactions, the end of a base backup counts as a moment as
+	// well.
 	MaxAge string `json:"maxAge,omitempty"`
-	// Deadline ends a run that takes longer, with a report. Default 6h.
+	// Deadline ends a run that takes longer, with a report; a minute or more. Default
+	// 6h.
 	Deadline string `json:"deadline,omitempty"`
 	// BandwidthLimit is the most bytes a second to download, with K, M or G, for
 	// instance "4M". Default: no limit.
 	BandwidthLimit string `json:"bandwidthLimit,omitempty"`
-	// Image is the database's. Default: spec.imageName; required with
-	// spec.imageCatalogRef.
+	// Image is the image that PostgreSQL runs in, the database's. Default:
+	// spec.imageName; required with spec.imageCatalogRef.
 	Image string `json:"image,omitempty"`
-	// VolumeSize and StorageClass are the throw-away volume's. Defaults: all of the
-	// database's data volumes and 4Gi, and their class.
+	// VolumeSize and StorageClass are the throw-away volume's. Defaults: the size of all
+	// of the database's data volumes plus 4Gi; the class of its data volume.
 	VolumeSize   string `json:"volumeSize,omitempty"`
 	StorageClass string `json:"storageClass,omitempty"`
-	// Keep is how long a finished run stays, with its report and its volume, which
-	// is then empty. Default 24h.
+	// Keep is how long a finished run stays, with its report and its emptied volume; a
+	// minute or more. Default 24h.
 	Keep string `json:"keep,omitempty"`
-	// Resources of each of the two containers. Default: 100m CPU and 256Mi asked
-	// for, no more than 1Gi used.
+	// Resources are those of each of the two containers. Default: requests of 100m CPU
+	// and 256Mi, and a limit of 1Gi.
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 }
 
@@ -129,10 +132,10 @@ func (n names) hash() uint64 {
 	return sum.Sum64()
 }
 
-// SpreadDrills gives the drills of an environment's databases the schedules that
-// nobody gave them, so that no two begin in the same hour: that takes up to 84
-// databases, and with more they begin twenty minutes apart. A database that comes last
-// moves none of the others.
+// SpreadDrills sets the drills' schedules of an environment's databases where they are
+// empty, so that no two drills begin in the same hour; with more than 84 databases
+// they begin twenty minutes apart. A database that is added at the end moves none of
+// the others. Call it before NewDatabase.
 func SpreadDrills(databases []*DatabaseArgs) {
 	const hours = int(week / time.Hour / 2)
 	var taken [hours]int
@@ -159,8 +162,8 @@ func drillVolume(spec cnpgv1.ClusterSpec) string {
 	return total.String()
 }
 
-// Validate returns every problem of the options that does not depend on a
-// database. At is what their fields are reported below.
+// Validate returns every problem of the options that does not depend on a database. The
+// problems name the fields below the path at.
 func (d DrillOptions) Validate(at *field.Path) field.ErrorList {
 	var problems field.ErrorList
 	for name, schedule := range map[string]string{"b2Schedule": d.B2Schedule, "minioSchedule": d.MinIOSchedule} {

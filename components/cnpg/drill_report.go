@@ -11,35 +11,35 @@ import (
 type DrillReport struct {
 	// Version is that of the format, 1.
 	Version int `json:"version"`
-	// OK is whether the copy restored and every check that could be made passed.
+	// OK is whether the copy was restored and every check that could be made has passed.
 	OK bool `json:"ok"`
-	// Code is what is wrong, as in docs/troubleshooting.md, and Problem says so in a
-	// sentence; both are "" when OK.
+	// Code is what is wrong, explained in docs/troubleshooting.md, and Problem says it in
+	// a sentence; both are "" when OK.
 	Code    string `json:"code"`
 	Problem string `json:"problem"`
 	// Copy is the copy that was restored, and Server the folder in it.
 	Copy   Location `json:"copy"`
 	Server string   `json:"server"`
-	// Backup is the base backup's ID, "" if there was none to choose, and BackupEnd
-	// when it was finished. Oldest is whether it is the one at the start of the
-	// window, and not the newest.
+	// Backup is the base backup's ID, "" if there was none to choose, and BackupEnd is
+	// when it was finished. Oldest is whether it is the one at the start of the window
+	// rather than the newest.
 	Backup    string    `json:"backup"`
 	BackupEnd time.Time `json:"backupEnd,omitzero"`
 	Oldest    bool      `json:"oldest"`
-	// RestoredTo is the moment that the restored database is of, zero when it was
-	// not restored: that of its last transaction, or of the last base backup before
-	// it if that is later.
+	// RestoredTo is the moment to which the database was restored: that of its last
+	// transaction, or the end of a base backup if that is later. It is zero if the
+	// database was not restored.
 	RestoredTo time.Time `json:"restoredTo,omitzero"`
-	// LastWAL is the last WAL segment that was replayed, WAL the number of files of
-	// WAL that were fetched.
+	// LastWAL is the last WAL segment that was replayed, and WAL the number of WAL files
+	// that were fetched.
 	LastWAL string `json:"lastWAL"`
 	WAL     int    `json:"wal"`
-	// Stored is how many bytes the base backup and those files take in the store,
-	// and so about what was downloaded; Size how many the restored databases take.
+	// Stored is how many bytes the base backup and those files take in the store, which
+	// is about what was downloaded. Size is how many bytes the restored databases take.
 	Stored int64 `json:"stored"`
 	Size   int64 `json:"size"`
-	// Started is when the run began. Seconds is how long it took in all, of which
-	// the base backup took BaseSeconds, WAL WALSeconds and the checks CheckSeconds.
+	// Started is when the run began. Seconds is how long it took in all; of these, the
+	// base backup took BaseSeconds, WAL WALSeconds and the checks CheckSeconds.
 	Started      time.Time `json:"started"`
 	Seconds      int       `json:"seconds"`
 	BaseSeconds  int       `json:"baseSeconds"`
@@ -53,12 +53,13 @@ type DrillReport struct {
 type DrillCheck struct {
 	// Name is answers, complete, recent, libraries, sound, checksums or query.
 	Name string `json:"name"`
-	// Result is passed, failed, or not made. Why says why it is one of the latter.
+	// Result is passed, failed or not made. Why is the reason for the last two.
 	Result string `json:"result"`
 	Why    string `json:"why,omitempty"`
 }
 
-// The results of a check.
+// The results of a check. One that could not be made counts neither as passed nor as
+// failed.
 const (
 	DrillPassed  = "passed"
 	DrillFailed  = "failed"
@@ -69,7 +70,8 @@ const (
 // is the report.
 const DrillReportContainer = "restore"
 
-// ParseDrillReport reads a termination message.
+// ParseDrillReport reads a termination message. It fails if that is not a report, for
+// instance because the run was killed, or if the report's version is unknown.
 func ParseDrillReport(message []byte) (DrillReport, error) {
 	var report DrillReport
 	if err := json.Unmarshal(message, &report); err != nil {

@@ -7,8 +7,8 @@ import (
 	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
 )
 
-// Layout says where a database's two copies lie and what makes them, by its
-// arguments. It is for what looks at them from outside, as the doctor does.
+// Layout says, by a database's arguments, where its two copies are and what makes them.
+// It is for programs that look at them from outside, as the doctor does.
 type Layout struct {
 	// Database is the prefix of what belongs to the database.
 	Database string
@@ -68,7 +68,8 @@ type StoreLayout struct {
 	RetentionDays int
 }
 
-// Layout returns the layout of the database of a name. The arguments are valid.
+// Layout returns the layout of a database with this name. The arguments have to be
+// valid.
 func (a *DatabaseArgs) Layout(name string, storage *StorageArgs) Layout {
 	p := a.plan(name, *storage)
 	bounds := boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror)

@@ -16,28 +16,29 @@ import (
 // signatures of version 4, uploads in parts, and metadata of objects; nothing else
 // is asked of it.
 type MinIOArgs struct {
-	// Bucket is its name. Required; 3 to 63 lower-case letters, digits, dots and
+	// Bucket is the bucket's name. Required; 3 to 63 lower-case letters, digits, dots and
 	// hyphens.
 	Bucket string `json:"bucket"`
-	// AdoptBucket uses a bucket of that name that exists already, and with Secret
-	// neither the MinIO plugin nor its configuration. Default false: the bucket is
-	// created.
+	// AdoptBucket uses a bucket of that name that exists already. With Secret, neither
+	// Pulumi's MinIO plugin nor its configuration is needed then. Default false: the
+	// bucket is created.
 	AdoptBucket bool `json:"adoptBucket,omitempty"`
-	// Endpoint is the S3 endpoint, with scheme and port. Required.
+	// Endpoint is the S3 endpoint: scheme, host and port, for instance
+	// "https://nas.example.org:9000". Required.
 	Endpoint string `json:"endpoint"`
-	// FormerEndpoint is where the bucket was before: at a server from which it has
-	// been copied and is copied once more as docs/move-nas.md says, or at this one
-	// under another name. Without it an archive is not moved to another endpoint. It
-	// may be left out again after the deployment. Default: none.
+	// FormerEndpoint is where the bucket was before: at another server, from which it
+	// is being copied as docs/move-nas.md says, or at the same one under another name.
+	// Without it, another Endpoint is refused for a database whose archive is there. It
+	// can be removed after the deployment. Default: none.
 	FormerEndpoint string `json:"formerEndpoint,omitempty"`
-	// Region is the one that the server was given, for instance by
-	// MINIO_SITE_REGION. rclone and the plugin that makes the bucket have to say it;
-	// barman asks MinIO for it, and is told by RegionKey where a server does not
-	// answer. Default: none, for a server that takes any, or us-east-1.
+	// Region is the server's region, if it has one, for instance MinIO's
+	// MINIO_SITE_REGION. rclone and the plugin that creates the bucket are told it.
+	// barman asks MinIO for it; with another server it needs RegionKey. Default: none,
+	// for a server that accepts any region or us-east-1.
 	Region string `json:"region,omitempty"`
-	// RegionKey is a key in Secret that holds Region, too: barman is told a region
-	// by a Secret or not at all. Default: none; barman signs for us-east-1 until the
-	// server names another one, which of those tried only MinIO does.
+	// RegionKey is a key in Secret that holds Region as well, because barman only takes
+	// a region from a Secret. Default: none; barman signs for us-east-1 until the
+	// server names another region, which only MinIO does of the servers tried.
 	RegionKey string `json:"regionKey,omitempty"`
 	// EndpointCA is a key in a Secret, in each namespace with databases, with
 	// the CA certificate of the endpoint. Default: the public CAs.
@@ -47,18 +48,18 @@ type MinIOArgs struct {
 	// User.
 	Secret string `json:"secret,omitempty"`
 	// User is the name of the MinIO users to create, with "<namespace>" in it. Each
-	// namespace with databases gets two, which reach only its own folder and cannot
-	// delete versions: one for what archives to MinIO and for pruning, and one, with
-	// "-mirror" behind its name, for what only adds to the mirror. Their keys are
-	// written to Secrets in the namespace. Another name makes new ones and deletes
-	// the old. Pulumi has to be an administrator of MinIO. Default: none; Secret is
-	// used.
+	// namespace with databases gets two, which only reach its own folder and cannot
+	// delete versions: one that archives to MinIO and prunes, and one, with "-mirror"
+	// at the end of its name, that only adds to the mirror. Their keys are written to
+	// Secrets in the namespace. A changed name creates new users and deletes the old
+	// ones. Pulumi has to be an administrator of MinIO. Default: none; Secret is used.
 	User string `json:"user,omitempty"`
-	// UndeleteDays switches on versions in the bucket, and is for how long MinIO
-	// keeps what was deleted or overwritten. Default: none, it keeps nothing.
+	// UndeleteDays switches on versions in the bucket, and is how many days MinIO
+	// keeps what was deleted or overwritten. Default: none, nothing is kept.
 	UndeleteDays int `json:"undeleteDays,omitempty"`
-	// KMS says that the server has a key management service. Without one MinIO
-	// refuses server-side encryption ("KMS is not configured"). Default false.
+	// KMS says that the server has a key management service. Without one, MinIO
+	// refuses server-side encryption ("KMS is not configured"), and so does
+	// validation. Default false.
 	KMS bool `json:"kms,omitempty"`
 }
 

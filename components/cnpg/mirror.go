@@ -16,8 +16,8 @@ import (
 type Mirror struct {
 	// Disabled leaves the mirror out. Default false.
 	Disabled bool `json:"disabled,omitempty"`
-	// Schedule is when to copy: five cron fields, as Kubernetes has them, so
-	// without seconds. The mirror is as old as its last run. Default
+	// Schedule is when to copy: five cron fields, without seconds, as in a Kubernetes
+	// CronJob, or a word like @hourly. The mirror is as old as its last run. Default
 	// "15 * * * *", every hour.
 	Schedule string `json:"schedule,omitempty"`
 	// Suspend keeps the job but does not run it. Default false.
@@ -25,15 +25,15 @@ type Mirror struct {
 	// BandwidthLimit is the most bytes a second to copy, with K, M or G, for
 	// instance "4M". Default: no limit.
 	BandwidthLimit string `json:"bandwidthLimit,omitempty"`
-	// Deadline ends a run that takes longer. The first run copies everything
-	// and a single base backup must fit into one run. Default 24h.
+	// Deadline ends a run that takes longer; a minute or more. The first run copies
+	// everything, and each base backup has to be copied within one run. Default 24h.
 	Deadline string `json:"deadline,omitempty"`
-	// MaxBackupAge and MaxWALAge make the job fail when the newest base backup or
-	// WAL file in the archive is older. Defaults: twice the longest pause of the
-	// backup schedule, and that pause, with an hour or so added. PostgreSQL
-	// archives nothing while nothing is written, so only a database that is
-	// never idle can have a MaxWALAge of, say, 1h. While the schedule is
-	// suspended there are no defaults.
+	// MaxBackupAge and MaxWALAge make the job fail when the newest base backup or the
+	// newest WAL file in the archive is older. They are durations of a minute or more.
+	// Defaults: for base backups twice the longest pause of the backup schedule and 1h;
+	// for WAL that pause, 1h and three times archive_timeout. PostgreSQL archives
+	// nothing while nothing is written, so only a database that is never idle can have a
+	// MaxWALAge of, say, 1h. While the schedule is suspended there are no defaults.
 	MaxBackupAge string `json:"maxBackupAge,omitempty"`
 	MaxWALAge    string `json:"maxWALAge,omitempty"`
 	// SourceSecret is a Secret in the namespace with AWS_ACCESS_KEY_ID and
@@ -43,25 +43,27 @@ type Mirror struct {
 	// are made here, otherwise the archive's own.
 	SourceSecret string `json:"sourceSecret,omitempty"`
 	// PruneSecret is a Secret in the namespace with AWS_ACCESS_KEY_ID and
-	// AWS_SECRET_ACCESS_KEY of a key for the mirror that may delete there. Nothing
-	// else of the job gets it, so that what copies needs no right to delete.
+	// AWS_SECRET_ACCESS_KEY of a key for the mirror that may delete there. Only pruning
+	// gets it, so that copying needs no right to delete.
 	// Default: minio-cnpg-credentials when the mirror is at MinIO and its users are
 	// made here, otherwise the mirror's own.
 	PruneSecret string `json:"pruneSecret,omitempty"`
-	// CopyImage has rclone and BusyBox, or another POSIX shell with awk and gzip.
-	// The oldest release of rclone that is tested is 1.76.0; Debian's 1.60.1 was
-	// tried between two MinIO servers only. Default: rclone's own 1.76.0.
+	// CopyImage is an image with rclone and BusyBox, or another POSIX shell with awk and
+	// gzip, with an exact tag or a digest. The oldest release of rclone that is tested is
+	// 1.76.0; 1.60.1 was only tried between two MinIO servers. Default: rclone's own
+	// image of 1.76.0.
 	CopyImage string `json:"copyImage,omitempty"`
-	// PruneImage has barman-cloud-backup-delete and, as python3, the Python that
-	// runs it, which also reads compressed histories for the copy. It has to know
-	// the codecs of base backups and WAL: it would leave the data of a base backup
-	// behind. Default: the sidecar of the Barman Cloud plugin.
+	// PruneImage is an image with barman-cloud-backup-delete and, as python3, the Python
+	// that runs it, with an exact tag or a digest. It also reads compressed timeline
+	// histories for the copy. Its barman has to know the codecs of base backups and WAL,
+	// or it leaves a base backup's data behind. Default: the sidecar of the Barman Cloud
+	// plugin.
 	PruneImage string `json:"pruneImage,omitempty"`
-	// Resources of the job's containers. Default: 50m CPU and 128Mi asked for,
-	// no more than 512Mi used.
+	// Resources are those of each of the job's containers. Default: requests of 50m CPU
+	// and 128Mi, and a limit of 512Mi.
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
-	// SuccessfulJobsHistoryLimit and FailedJobsHistoryLimit are how many
-	// finished runs are kept with their logs. Default 1 and 3.
+	// SuccessfulJobsHistoryLimit and FailedJobsHistoryLimit are how many finished runs
+	// are kept, with their logs. Defaults: 1 and 3.
 	SuccessfulJobsHistoryLimit *int32 `json:"successfulJobsHistoryLimit,omitempty"`
 	FailedJobsHistoryLimit     *int32 `json:"failedJobsHistoryLimit,omitempty"`
 }

@@ -14,17 +14,17 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Monitoring hands a database to Prometheus: a PodMonitor that has its pods
-// scraped, and a PrometheusRule with its alerts. It takes the Prometheus operator
-// in the cluster. What the alerts are and what they need is in docs/operate.md;
-// their bounds follow from the database's schedules and retention.
+// Monitoring has Prometheus watch a database: with a PodMonitor for its pods, and a
+// PrometheusRule with its alerts. The Prometheus operator has to be in the cluster.
+// docs/operate.md lists the alerts and what they need; their bounds follow from the
+// database's schedules and retention.
 type Monitoring struct {
 	// Enabled makes the two objects. Default false.
 	Enabled *bool `json:"enabled,omitempty"`
-	// Labels are more labels of the objects, for a Prometheus that selects by
-	// label, for instance release: kube-prometheus-stack. Default: none.
+	// Labels are added to the two objects, for a Prometheus that selects by label, for
+	// instance release: kube-prometheus-stack. Default: none.
 	Labels map[string]string `json:"labels,omitempty"`
-	// AlertLabels are more labels of each alert, for its routing. Default: none.
+	// AlertLabels are added to each alert, for its routing. Default: none.
 	AlertLabels map[string]string `json:"alertLabels,omitempty"`
 	// Severities are the values of the alerts' label severity.
 	Severities Severities `json:"severities,omitempty"`
@@ -32,10 +32,10 @@ type Monitoring struct {
 
 // Severities are the values of the alerts' label severity.
 type Severities struct {
-	// Critical is that of alerts about what cannot be restored now, or soon. Default
+	// Critical is for alerts about what cannot be restored now, or soon. Default
 	// critical.
 	Critical string `json:"critical,omitempty"`
-	// Warning is that of the others. Default warning.
+	// Warning is for all others. Default warning.
 	Warning string `json:"warning,omitempty"`
 }
 
@@ -52,7 +52,7 @@ func (m Monitoring) withDefaults() Monitoring {
 	return m
 }
 
-// Validate returns every problem. At is what the fields are reported below.
+// Validate returns every problem. The problems name the fields below the path at.
 func (m Monitoring) Validate(at *field.Path) field.ErrorList {
 	problems := checkLabels(at.Child("labels"), m.Labels)
 	problems = append(problems, checkAlertLabels(at.Child("alertLabels"), m.AlertLabels)...)

@@ -12,29 +12,30 @@ import (
 const none = "none"
 
 // StoreOptions says how barman writes to and reads from one of the two stores.
-// WAL, Data and Sidecar are the plugin's own types, as in its documentation; a
-// field that is not set gets the default below.
+// WAL, Data and Sidecar are the plugin's own types, as documented at
+// https://cloudnative-pg.io/plugin-barman-cloud/docs/plugin-barman-cloud.v1/; a field
+// that is not set gets the default below.
 type StoreOptions struct {
-	// Retention is for how long base backups, and the WAL that they need, are
-	// kept in this store; none for ever. Default: the database's Retention.
+	// Retention is how long base backups, and the WAL that they need, are kept in this
+	// store, as in Backup. Default: the database's Retention.
 	Retention string `json:"retention,omitempty"`
-	// WAL is about the WAL archive. Defaults: compression zstd, which every plugin
-	// from 0.3.0 on has (docs/decisions/codecs.md); encryption
-	// AES256 at B2 and none at MinIO, which refuses it without a key management
-	// service; maxParallel 4: each file is a Python process, and more of them gain
-	// nothing but starve a small node. The figures are in docs/figures.md, from
-	// "make bench".
+	// WAL is about archiving and fetching WAL. Defaults: compression zstd, which every
+	// plugin from 0.3.0 on has (docs/decisions/codecs.md); encryption AES256 at B2, and
+	// none at MinIO, which refuses it without a key management service; maxParallel 4:
+	// a Python process is started for each file, and more of them gain nothing and
+	// starve a small node (docs/figures.md).
 	WAL barmanapi.WalBackupConfiguration `json:"wal,omitempty"`
 	// Data is about base backups. Compression can also be zstd, which the plugin's
 	// own schema does not have. Defaults: compression lz4, or by
-	// StorageArgs.PluginVersion zstd or gzip; encryption as for WAL; jobs 2, barman's
-	// own; immediateCheckpoint false, which spreads the load of the disk and delays a
-	// base backup by minutes at the most.
+	// StorageArgs.PluginVersion zstd or gzip; encryption as for WAL; jobs 2, which is
+	// barman's; immediateCheckpoint false, which spreads the load on the disk and delays
+	// a base backup by a few minutes at most.
 	Data barmanapi.DataBackupConfiguration `json:"data,omitempty"`
-	// Sidecar is about the container beside PostgreSQL that runs barman. It
-	// counts for the archive. Default: empty. At B2 two variables are added without
-	// which B2 refuses what it sends: AWS_REQUEST_CHECKSUM_CALCULATION and
-	// AWS_RESPONSE_CHECKSUM_VALIDATION.
+	// Sidecar is about the container beside PostgreSQL that runs barman. Only that of
+	// the archive is used. A change only takes effect when the pods restart. Default:
+	// empty. At B2 two variables are added, without which B2 refuses what barman sends:
+	// AWS_REQUEST_CHECKSUM_CALCULATION and AWS_RESPONSE_CHECKSUM_VALIDATION, both
+	// when_required.
 	Sidecar barmanv1.InstanceSidecarConfiguration `json:"sidecar,omitempty"`
 }
 

@@ -19,8 +19,8 @@ import (
 type Recovery struct {
 	// Source is the store to restore from: b2 or minio. Required.
 	Source Location `json:"source"`
-	// Cluster is the cluster whose backups these are, when it is another one, in
-	// order to restore beside it. Default: this cluster.
+	// Cluster is the cluster whose backups are restored, if it is another one, to
+	// restore beside it. Default: this cluster.
 	Cluster string `json:"cluster,omitempty"`
 	// Namespace is the namespace of that cluster. Default: this namespace.
 	Namespace string `json:"namespace,omitempty"`
@@ -38,9 +38,11 @@ type Recovery struct {
 	// Required where the namespace's own keys do not reach them. Default: the
 	// Secret with the namespace's key.
 	SourceSecret string `json:"sourceSecret,omitempty"`
-	// Target is where to stop: one of targetTime (with an offset), targetLSN,
-	// targetXID, targetName and targetImmediate, and backupID, which the last
-	// three need. It is the operator's own type. Default: the end of the WAL.
+	// Target is where to stop: one of targetTime (with its offset from UTC), targetLSN,
+	// targetXID, targetName and targetImmediate; and backupID, which the last three
+	// need. It is the operator's own type:
+	// https://cloudnative-pg.io/documentation/current/cloudnative-pg.v1/#recoverytarget.
+	// Default: the end of the WAL.
 	Target *cnpgv1.RecoveryTarget `json:"target,omitempty"`
 }
 

@@ -14,15 +14,15 @@ type StorageArgs struct {
 	B2 B2Args `json:"b2"`
 	// MinIO is the bucket on the NAS. Required.
 	MinIO MinIOArgs `json:"minio"`
-	// Bitwarden is where the B2 key is kept, and from where External Secrets
-	// brings it into the namespaces. Required.
+	// Bitwarden is where the B2 key is kept, and where External Secrets reads it for
+	// the namespaces. Required.
 	Bitwarden BitwardenArgs `json:"bitwarden"`
 	// PluginVersion is the release of the Barman Cloud plugin that runs in the
-	// Kubernetes cluster, like 0.15.0. Nothing here can see it, and it decides how
-	// base backups can be compressed: with zstd from 0.15.0 on, with lz4 from
-	// 0.13.0 on, before that with gzip. Say an older one than what runs if in
-	// doubt. Default: 0.13.0, the oldest whose schema takes lz4; one that is older
-	// still refuses the ObjectStores in the preview.
+	// Kubernetes cluster, like "0.15.0". A preview cannot see it, and it decides how
+	// base backups are compressed: with zstd from 0.15.0 on, with lz4 from 0.13.0 on,
+	// before that with gzip. If in doubt, say an older release than the one that runs.
+	// Default: 0.13.0, the oldest whose schema knows lz4; an older plugin refuses the
+	// ObjectStores in the preview.
 	PluginVersion string `json:"pluginVersion,omitempty"`
 	// Protect keeps Pulumi from deleting the buckets. Default true.
 	Protect *bool `json:"protect,omitempty"`
@@ -49,8 +49,8 @@ func (a StorageArgs) withDefaults() StorageArgs {
 	return a
 }
 
-// Validate returns every problem of the arguments; at is what their fields are
-// reported below, nil for nothing.
+// Validate returns every problem of the arguments. The problems name the fields below
+// the path at; nil is the root.
 func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
 	if a == nil {
 		if at == nil {
@@ -112,13 +112,15 @@ type Storage struct {
 	credentials map[string]*Credentials
 }
 
-// NewStorage makes the two buckets and the B2 key. It fails before it registers
-// anything when an argument is wrong, with all problems in one error.
+// NewStorage makes the two buckets and the B2 key. If an argument is wrong, it fails
+// before it registers anything, with all problems in one error.
 //
-// The MinIO bucket is made at MinIO.Endpoint, by a provider of its own; a MinIO
-// provider among the options, or the parent's, is used instead. Either takes user
+// The MinIO bucket is made at MinIO.Endpoint, by a provider of its own, or by the
+// MinIO provider among the options or of the parent if there is one. Either takes user
 // and password from the stack's configuration, minio:minioUser and
-// minio:minioPassword, or from MINIO_USER and MINIO_PASSWORD.
+// minio:minioPassword, or from the environment, MINIO_USER and MINIO_PASSWORD. B2's
+// provider takes b2:applicationKeyId and b2:applicationKey, or B2_APPLICATION_KEY_ID
+// and B2_APPLICATION_KEY.
 //
 // Two storages of one program cannot have databases in namespaces of one name, also
 // when these are in two Kubernetes clusters: Pulumi could not tell their credentials
@@ -179,8 +181,9 @@ func newStorage(ctx *pulumi.Context, name string, args StorageArgs, id identity,
 	return storage, nil
 }
 
-// Credentials are those of a namespace, made when it is first asked for: the
-// databases of a namespace share them. Every Database asks for its own.
+// Credentials returns those of a namespace, and makes them when they are first asked
+// for. The databases of a namespace share them; every Database asks for them itself. It
+// fails if the namespace's name is wrong, or if something else makes the same Secret.
 func (s *Storage) Credentials(ctx *pulumi.Context, namespace string) (*Credentials, error) {
 	subject := fmt.Sprintf("credentials of namespace %q", namespace)
 	problems := checkNamespace(field.NewPath("namespace"), namespace)
