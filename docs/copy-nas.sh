@@ -8,6 +8,11 @@
 #   sh copy-nas.sh https://old.example.org:9000 https://new.example.org:7070 \
 #     homelab-postgres-backups
 set -eu
+refuse() { echo "copy-nas.sh: $*" >&2 && exit 1; }
+[ $# -eq 3 ] || refuse "expected the old endpoint, the new endpoint, and a bucket"
+[ -n "${OLD_KEY_ID:-}" ] && [ -n "${OLD_KEY:-}" ] || refuse "set OLD_KEY_ID and OLD_KEY to a key of the old server"
+[ -n "${NEW_KEY_ID:-}" ] && [ -n "${NEW_KEY:-}" ] || refuse "set NEW_KEY_ID and NEW_KEY to a key of the new server"
+command -v rclone >/dev/null || refuse "rclone is not in PATH: install rclone 1.76 or later"
 export RCLONE_CONFIG=/notfound \
   RCLONE_CONFIG_OLD_TYPE=s3 RCLONE_CONFIG_OLD_PROVIDER=Other RCLONE_CONFIG_OLD_ENDPOINT="$1" \
   RCLONE_CONFIG_OLD_ACCESS_KEY_ID="$OLD_KEY_ID" RCLONE_CONFIG_OLD_SECRET_ACCESS_KEY="$OLD_KEY" \
