@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	cnpgv1 "github.com/cloudnative-pg/api/pkg/api/v1"
@@ -174,6 +175,7 @@ func validateSpec(at *field.Path, n names, args *DatabaseArgs) field.ErrorList {
 				"walOnDataVolume says that there is no WAL volume: give one of the two"))
 		}
 	}
+	problems = append(problems, checkNeededSettings(at.Child("postgresql", "parameters"), spec.PostgresConfiguration.Parameters)...)
 	problems = append(problems, checkOwnedBackup(at.Child("backup"), spec.Backup)...)
 	problems = append(problems, checkOwnedPlugin(at.Child("plugins"), spec.Plugins)...)
 	problems = append(problems, checkReplica(at.Child("replica"), n, spec.ReplicaCluster, args.Recovery != nil)...)
@@ -197,6 +199,26 @@ func checkWrittenZeros(at *field.Path, written map[string]any) field.ErrorList {
 		value, given, err := unstructured.NestedFieldNoCopy(written, path...)
 		if err == nil && given && fmt.Sprint(value) == "0" {
 			problems = append(problems, field.Invalid(at.Child(path[0], path[1:]...), 0, "expected 1 or more"))
+		}
+	}
+	return problems
+}
+
+// neededSettings have to be as high in a recovery as they were when WAL was written.
+// The operator takes the higher ones of the base backup and the new Cluster:
+// pgControldataSettingsToParamsMap in
+// https://github.com/cloudnative-pg/cloudnative-pg/blob/v1.30.0/pkg/management/postgres/restore.go
+const neededSettings = "max_connections max_wal_senders max_worker_processes max_prepared_transactions max_locks_per_transaction"
+
+// checkNeededSettings refuses what PostgreSQL takes, and what the operator cannot
+// read in a recovery (LoadEnforcedParametersFromCluster).
+func checkNeededSettings(at *field.Path, parameters map[string]string) field.ErrorList {
+	var problems field.ErrorList
+	for name := range strings.FieldsSeq(neededSettings) {
+		value, given := parameters[name]
+		if _, err := strconv.Atoi(value); given && err != nil {
+			problems = append(problems, field.Invalid(at.Key(name), value,
+				`expected a whole number, for instance "200": the operator can restore the database with nothing else`))
 		}
 	}
 	return problems

@@ -43,6 +43,19 @@ func TestClusterSpecOfTheSeed(t *testing.T) {
 	}, built(t, databaseArgs()))
 }
 
+func TestASettingThatNoRestoreCouldReadIsRefused(t *testing.T) {
+	t.Parallel()
+	args := databaseArgs()
+	args.Spec.PostgresConfiguration.Parameters = map[string]string{
+		"max_connections": "2e2", "max_wal_senders": "", "max_worker_processes": "32", "shared_buffers": "1e6",
+	}
+	problems := args.Validate(nil, "authentik", storageArgs()).ToAggregate()
+	require.Error(t, problems)
+	require.Len(t, problems.Errors(), 2)
+	require.ErrorContains(t, problems, `spec.postgresql.parameters[max_connections]: Invalid value: "2e2": expected a whole number, for instance "200"`)
+	require.ErrorContains(t, problems, `spec.postgresql.parameters[max_wal_senders]: Invalid value: ""`)
+}
+
 func TestZerosOfTheUserArrive(t *testing.T) {
 	t.Parallel()
 	args := databaseArgs()

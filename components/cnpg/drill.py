@@ -460,6 +460,18 @@ class Recovery:
         return any(whole_wal(n) and n[8:] == name[8:] for n in self.copy.wal)
 
 
+def check_settings():
+    """Has a drill stop where the operator's recovery does, with hot standby: at a
+    setting that is higher in the WAL than PostgreSQL was given.
+    https://www.postgresql.org/docs/current/hot-standby.html#HOT-STANDBY-ADMIN"""
+    given = dict(line.split("=") for line in read("result/needed").splitlines())
+    for name, value in re.findall(r"^(max_\w+) setting: +(\d+)$", read("result/replayed"), re.M):
+        name = name.replace("xact", "transaction")
+        if int(value) > int(given[name]):
+            raise Found("CB77", "recovery would stop where %s became %s: the base backup and the Cluster have %s"
+                        % (name, value, given[name]))
+
+
 def complaint(log):
     """What PostgreSQL's log says of why WAL ended, or else why it did not start."""
     for words in (
@@ -591,6 +603,7 @@ class Run:
         self.report["restoredTo"] = moment(restored)
         try:
             recovery.judge(replayed)
+            check_settings()
             self.check("complete", "passed")
         except Found as found:
             self.fail("complete", found.code, found.sentence)

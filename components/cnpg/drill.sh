@@ -3,6 +3,7 @@
 #
 # QUERY, DATABASE  the user's query, empty for none, and where it is asked
 # EXTENSIONS_PATH  folders with programs of extensions
+# SETTINGS         those of the Cluster that a recovery needs, as name=value
 set -eu
 export LC_ALL=C TZ=UTC0 PGUSER=postgres PGDATABASE=postgres PGPORT=5432
 # What is set for a role or a database must not get in the way, or hide damage.
@@ -66,6 +67,20 @@ leave() { # exit status
 # control is a line of pg_controldata.
 control() { pg_controldata data | sed -n "s/^$1: *//p"; }
 
+# needed are settings that have to be as high as they were when WAL was written: the
+# base backup's, or the Cluster's if that is higher. So does the operator:
+# https://github.com/cloudnative-pg/cloudnative-pg/blob/v1.30.0/pkg/management/postgres/restore.go
+# (writeRecoveryConfiguration)
+needed() {
+  for name in max_connections max_wal_senders max_worker_processes max_prepared_transactions max_locks_per_transaction; do
+    value=$(control "$(echo "$name" | sed 's/transaction/xact/') setting")
+    for given in ${SETTINGS:-}; do
+      if [ "${given%%=*}" = "$name" ] && [ "${given#*=}" -gt "$value" ]; then value=${given#*=}; fi
+    done
+    echo "$name=$value"
+  done
+}
+
 start() {
   rm -f data/postmaster.pid data/standby.signal
   touch data/recovery.signal
@@ -73,6 +88,7 @@ start() {
   echo 'local all all trust' >hba.conf
   cat >fetch <<'FETCH'
 run=$1 name=$2 to=$3
+pg_controldata "$run/data" | grep '^max_' >>"$run/result/replayed"
 : >"$run/ask/$name.new"
 mv "$run/ask/$name.new" "$run/ask/$name"
 until [ -e "$run/answer/$name" ]; do
@@ -89,10 +105,13 @@ esac
 FETCH
   megabytes=$(($(control 'Bytes per WAL segment') / 1048576))
   most=$((4 * megabytes > 1024 ? 4 * megabytes : 1024))
+  needed >result/needed
+  set --
+  while read -r setting; do set -- "$@" -c "$setting"; done <result/needed
   # Its own settings but for what would reach out of here or hide damage: no
   # archive, no primary, no standby to wait for, no worker of an extension or a
   # subscription. Memory is the container's, and nothing has to survive a crash.
-  postgres -D "$run/data" \
+  postgres -D "$run/data" "$@" \
     -c hba_file="$run/hba.conf" -c unix_socket_directories="$PGHOST" -c listen_addresses= -c port=$PGPORT \
     -c ssl=off -c logging_collector=off -c log_destination=stderr -c log_min_messages=warning -c lc_messages=C \
     -c log_line_prefix='%m [%p] ' -c archive_mode=off -c archive_command= -c hot_standby=off \

@@ -47,7 +47,9 @@ type drillJob struct {
 	// uid is the user of PostgreSQL in its image, extensions what that lacks.
 	uid        int64
 	extensions []cnpgv1.ExtensionConfiguration
-	pullFrom   []corev1.LocalObjectReference
+	// settings are those of the Cluster that a recovery needs.
+	settings string
+	pullFrom []corev1.LocalObjectReference
 	// placement is where the database's own pods may run.
 	placement cnpgv1.AffinityConfiguration
 }
@@ -57,7 +59,8 @@ func (p *plan) drillJob(at Location) drillJob {
 	job := drillJob{
 		options: p.args.Drill, cluster: p.cluster, copy: p.store(at), image: p.args.Mirror.PruneImage,
 		serverName: p.serverName(), maxAge: duration(p.args.Drill.MaxAge), uid: postgresUser,
-		extensions: p.args.Spec.PostgresConfiguration.Extensions, placement: p.args.Spec.Affinity,
+		extensions: p.args.Spec.PostgresConfiguration.Extensions, settings: settingsOf(p.args.Spec.PostgresConfiguration.Parameters),
+		placement: p.args.Spec.Affinity,
 	}
 	if at == p.args.Archive {
 		if p.args.Mirror.SourceSecret != "" {
@@ -193,6 +196,7 @@ func (job drillJob) postgresContainer() corev1.Container {
 		{Name: "HOME", Value: "/tmp"},
 		{Name: "QUERY", Value: literally(job.options.Query)},
 		{Name: "DATABASE", Value: literally(job.options.Database)},
+		{Name: "SETTINGS", Value: job.settings},
 	}
 	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "drill", MountPath: drillFolder})
 	// As the operator's buildPostgresEnv does (pkg/management/postgres/instance.go).
@@ -221,6 +225,17 @@ func (job drillJob) postgresContainer() corev1.Container {
 		container.Env = append(container.Env, corev1.EnvVar{Name: "EXTENSIONS_PATH", Value: strings.Join(programs, ":")})
 	}
 	return container
+}
+
+// settingsOf are those of a Cluster that a recovery needs, as drill.sh takes them.
+func settingsOf(parameters map[string]string) string {
+	var settings []string
+	for name := range strings.FieldsSeq(neededSettings) {
+		if value, given := parameters[name]; given {
+			settings = append(settings, name+"="+value)
+		}
+	}
+	return strings.Join(settings, " ")
 }
 
 // extensionVolume is the name of an extension's volume.

@@ -140,6 +140,9 @@ func TestDrillReadsWithWhatMayOnlyRead(t *testing.T) {
 	args.Drill.BandwidthLimit = "4M"
 	args.Drill.Query, args.Drill.Result = "select count(*) > 0 from users where name <> $$$(HOME)$$", ""
 	args.MinIO.Retention = "2w"
+	args.Spec.PostgresConfiguration.Parameters = map[string]string{
+		"max_prepared_transactions": "3", "max_connections": "200", "shared_buffers": "256MB",
+	}
 	jobs := drillJobs(t, false, args, storage)
 	restoring := podOf(jobs["authentik-drill-b2"]).Containers[0]
 	assert.Equal(t, DrillReportContainer, restoring.Name)
@@ -163,6 +166,7 @@ func TestDrillReadsWithWhatMayOnlyRead(t *testing.T) {
 	assert.Equal(t, []string{"sh", "-c", drillPostgresScript}, postgres.Command)
 	assert.Equal(t, map[string]string{
 		"HOME": "/tmp", "QUERY": "select count(*) > 0 from users where name <> $$$$$$(HOME)$$$$", "DATABASE": "app",
+		"SETTINGS": "max_connections=200 max_prepared_transactions=3",
 	}, variables(postgres), "Kubernetes makes one dollar sign of two")
 
 	args.Drill.NewestOnly = true

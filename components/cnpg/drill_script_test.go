@@ -150,6 +150,29 @@ recovery.judge(7 * recovery.size)
 print(read("answer/" + seg(7)), "passed")`))
 }
 
+// The operator's recovery stops where a setting is higher than it was given.
+func TestDrillStopsWhereTheOperatorsRecoveryDoes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ replayed, want string }{
+		"as they are":     {`max_connections setting:              100\nmax_prepared_xacts setting:           3`, "passed"},
+		"one was raised":  {`max_connections setting:              150\nmax_connections setting:              100`, "CB77 recovery would stop where max_connections became 150: the base backup and the Cluster have 100"},
+		"by another name": {`max_locks_per_xact setting:           65`, "CB77 recovery would stop where max_locks_per_transaction became 65: the base backup and the Cluster have 64"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, test.want, inDrillScript(t, nil, `
+os.makedirs(path("result"))
+write("result/needed", "max_connections=100\nmax_prepared_transactions=3\nmax_locks_per_transaction=64\n")
+write("result/replayed", "`+test.replayed+`\n")
+try:
+    check_settings()
+    print("passed")
+except Found as found:
+    print(found.code, found.sentence)`))
+		})
+	}
+}
+
 // A run that fails at once, as with a wrong key, has ended before the container with
 // PostgreSQL begins. That one has to end, too: until then the Job has not failed.
 func TestDrillEndsWhenPostgresContainerComesLate(t *testing.T) {

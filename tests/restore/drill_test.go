@@ -481,6 +481,38 @@ func TestDrillFollowsAFailover(t *testing.T) {
 	requireCode(t, "")
 }
 
+// TestDrillTakesTheClustersSettings replays WAL of a server that was given more than
+// the base backup's had. The operator's recovery takes the higher ones of the base
+// backup and the Cluster, and stops where they do not do.
+func TestDrillTakesTheClustersSettings(t *testing.T) {
+	t.Parallel()
+	w, life, _ := drilled(t, asItIs)
+	set(t, life, "max_connections = 150\nmax_prepared_transactions = 3")
+	require.NoError(t, life.Continue(t.Context(), w.written(t, 1)))
+	execute(t, life, "begin; create table undecided (); prepare transaction 'undecided'")
+	last := insertAndArchive(t, life, 500)
+	w.args.Drill.Result = fmt.Sprintf("%d %s", last.contents.Rows, last.contents.Sum)
+	for _, test := range []struct {
+		name, code, problem string
+		settings            map[string]string
+	}{
+		{"none of them", "CB77", "maximum number of prepared transactions reached", nil},
+		{
+			"one of them", "CB77", "recovery would stop where max_connections became 150: the base backup and the Cluster have 100",
+			map[string]string{"max_prepared_transactions": "3"},
+		},
+		{"more than that", "", "", map[string]string{"max_prepared_transactions": "4", "max_connections": "200"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w.args.Spec.PostgresConfiguration.Parameters = test.settings
+			report, run := w.runDrill(t, w.drill(t, w.b2, false), w.secrets)
+			assert.Equal(t, test.code, report.Code, run.Output)
+			assert.Contains(t, report.Problem, test.problem)
+			t.Logf("%s: %s", report.Code, report.Problem)
+		})
+	}
+}
+
 // wrongOrder makes an index that is in another order than its operator class now
 // says, as in PostgreSQL's src/bin/pg_amcheck/t/005_opclass_damage.pl.
 const wrongOrder = `
