@@ -100,10 +100,20 @@ func drilled(t *testing.T, prepare func(*testing.T, *lab.Life), initdb ...string
 		last = insertAndArchive(t, life, 500)
 	}
 	w.runMirror(t, 1)
-	w.args.Drill.Query = "select count(*) || $$ $$ || md5(string_agg(md5(l::text), '' order by id)) from ledger l"
+	w.args.Drill.Query = "select count(*) || $$ $$ || md5(string_agg(md5(l::text), '' order by id)) || " + reach + " from ledger l"
 	w.args.Drill.Database = "postgres"
-	w.args.Drill.Result = fmt.Sprintf("%d %s", last.contents.Rows, last.contents.Sum)
+	w.args.Drill.Result = drillResult(last)
 	return w, life, last
+}
+
+// reach is by what a server would reach out of the drill's pod: a network, a primary, an
+// archive, workers of extensions and those that clean up.
+const reach = "concat($$ $$, current_setting('listen_addresses'), current_setting('primary_conninfo'), current_setting('archive_mode'), " +
+	"current_setting('max_worker_processes'), (select string_agg(backend_type, '') from pg_stat_activity where backend_type ~ 'launcher'))"
+
+// drillResult is what the query of a drill returns at a moment.
+func drillResult(at moment) string {
+	return fmt.Sprintf("%d %s off0", at.contents.Rows, at.contents.Sum)
 }
 
 // asItIs prepares nothing.
@@ -157,7 +167,12 @@ func unusual(t *testing.T, life *lab.Life) {
 	}
 	set(t, life, "max_connections = 3000\nhuge_pages = on\nshared_buffers = '64GB'\nmin_dynamic_shared_memory = '64GB'\n"+
 		"shared_preload_libraries = 'pg_stat_statements, auto_explain'\nrecovery_min_apply_delay = '1d'\n"+
-		"archive_command = 'exit 1'\nlog_statement = 'all'\nlog_destination = 'csvlog'\nlogging_collector = on")
+		"archive_mode = on\narchive_command = 'exit 1'\nlog_statement = 'all'\nlog_destination = 'csvlog'\nlogging_collector = on\n"+
+		"hba_file = '/nowhere'\nlisten_addresses = '*'\nport = 1\nssl = on\nprimary_conninfo = 'host=nowhere'\n"+
+		"synchronous_standby_names = '*'\nrecovery_target_time = '2020-01-01'\nrecovery_target_action = shutdown\n"+
+		"recovery_target_timeline = current\nrecovery_end_command = 'exit 200'")
+	// A base backup of a standby has it.
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(life.Settings()), "standby.signal"), nil, 0o600))
 }
 
 func major(t *testing.T, life *lab.Life) int {
@@ -334,6 +349,10 @@ func TestDrillFindsDamage(t *testing.T) {
 			with(*job, "QUERY", "select 1")
 			return w.secrets
 		}},
+		{"PostgreSQL crashes when it is asked", "CB77", func(_ *testing.T, job *batchv1.CronJob) client.Client {
+			with(*job, "QUERY", "copy (select 1) to program 'kill -9 $PPID'")
+			return w.secrets
+		}},
 		{"it takes too long", "CB80", func(_ *testing.T, job *batchv1.CronJob) client.Client {
 			with(*job, "DEADLINE", "2")
 			return w.secrets
@@ -447,7 +466,7 @@ func TestDrillFollowsAFailover(t *testing.T) {
 	life.Stop()
 	require.NoError(t, standby.Promote(t.Context()))
 	require.NoError(t, standby.AwaitArchived(t.Context()))
-	want := func(m moment) { w.args.Drill.Result = fmt.Sprintf("%d %s", m.contents.Rows, m.contents.Sum) }
+	want := func(m moment) { w.args.Drill.Result = drillResult(m) }
 	requireCode := func(t *testing.T, code string) {
 		t.Helper()
 		report, run := w.runDrill(t, w.drill(t, w.b2, false), w.secrets)
@@ -491,7 +510,7 @@ func TestDrillTakesTheClustersSettings(t *testing.T) {
 	require.NoError(t, life.Continue(t.Context(), w.written(t, 1)))
 	execute(t, life, "begin; create table undecided (); prepare transaction 'undecided'")
 	last := insertAndArchive(t, life, 500)
-	w.args.Drill.Result = fmt.Sprintf("%d %s", last.contents.Rows, last.contents.Sum)
+	w.args.Drill.Result = drillResult(last)
 	for _, test := range []struct {
 		name, code, problem string
 		settings            map[string]string
