@@ -169,7 +169,7 @@ check() {
     echo none >result/query.status
   fi
   psql -XAtc 'select 1' >/dev/null 2>&1 || echo 'it stopped answering while it was asked' >result/failed
-  kill -INT "$postgres"
+  kill -INT "$postgres" 2>/dev/null || true # it may have crashed
   wait "$postgres" || true
   postgres=
   if [ "$(control 'Data page checksum version')" = 0 ]; then
