@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -192,6 +194,61 @@ assert run.conclude() == 1`)
 	late.Env = []string{"PATH=" + os.Getenv("PATH"), "DRILL_FOLDER=" + folder, "TMPDIR=" + folder}
 	output, err := late.CombinedOutput()
 	require.NoError(t, err, "%s", output)
+}
+
+// The containers end each other: one that waits for the other for ever would keep the
+// Job, and its volume, until the deadline of the Job.
+func TestDrillEndsPostgresContainerWithTheOther(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		files []string
+		until string
+	}{
+		"while it waits for the base backup": {[]string{"begin"}, ""},
+		"while it recovers":                  {[]string{"begin", "restored"}, ""},
+		"when the run is over":               {[]string{"begin", "restored"}, "postgres.log"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			folder, programs := t.TempDir(), t.TempDir()
+			for program, does := range map[string]string{
+				"postgres":       `case $* in --version) echo "postgres (PostgreSQL) 17.7" ;; *) exec /bin/sleep 1000 ;; esac`,
+				"pg_controldata": `echo "Bytes per WAL segment:                16777216"`,
+				"sleep":          "exec /bin/sleep 0.005",
+			} {
+				require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+does+"\n"), 0o755)) //nolint:gosec // they are programs
+			}
+			for _, made := range []string{"result", "data"} {
+				require.NoError(t, os.Mkdir(filepath.Join(folder, made), 0o755)) //nolint:gosec // as in the pod
+			}
+			for _, file := range test.files {
+				require.NoError(t, os.WriteFile(filepath.Join(folder, file), nil, 0o600))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "sh", "-c", drillPostgresScript)
+			cmd.Env = []string{"PATH=" + programs + ":" + os.Getenv("PATH"), "DRILL_FOLDER=" + folder, "TMPDIR=" + folder}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it ends its process group
+			require.NoError(t, cmd.Start())
+			if test.until != "" {
+				// The other container shows that it runs, until this one has gone.
+				until := func(name string) {
+					require.Eventually(t, func() bool {
+						_ = os.WriteFile(filepath.Join(folder, "alive"), nil, 0o600)
+						_, err := os.Stat(filepath.Join(folder, name))
+						return err == nil
+					}, time.Minute, time.Millisecond)
+				}
+				until(test.until)
+				require.NoError(t, os.WriteFile(filepath.Join(folder, "end"), nil, 0o600))
+				until("bye")
+			}
+			err := cmd.Wait()
+			require.NoError(t, ctx.Err(), "it ends by itself")
+			require.ErrorContains(t, err, "exit status 143")
+			assert.FileExists(t, filepath.Join(folder, "bye"), "the other one need not wait for it")
+		})
+	}
 }
 
 // A line of the report must fit into what Kubernetes keeps of it, whatever the
