@@ -74,6 +74,10 @@ func cases() []struct {
 		{"P04 another region", "CB04 ", func(s *scene) {
 			s.archivingFails(exitStatus(4), "ERROR: Barman cloud WAL archiver exception: An error occurred (400) when calling the HeadBucket operation: Bad Request")
 		}},
+		{"P04 another region of the NAS", "CB04 ", func(s *scene) {
+			s.args.Archive = cnpg.MinIO
+			s.archivingFails(exitStatus(4), "ERROR: Barman cloud WAL archiver exception: An error occurred (400) when calling the HeadBucket operation: Bad Request")
+		}},
 		{"P05 an authority that is not public", "CB02 ", func(s *scene) {
 			s.archivingFails(exitStatus(4), "SSL validation failed for https://nas.example.org:9000 [SSL: CERTIFICATE_VERIFY_FAILED] "+
 				"certificate verify failed: unable to get issuer certificate (_ssl.c:1032)")

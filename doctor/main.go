@@ -47,19 +47,19 @@ func parse(arguments []string, complain io.Writer) (*options, error) {
 	flags.SetOutput(complain)
 	flags.StringVar(&o.stack, "stack", "", "the environment, by its file stacks/Pulumi.<environment>.yaml")
 	flags.StringVar(&o.project, "project", ".", "the folder with Pulumi.yaml")
-	flags.StringVar(&o.database, "database", "", "look at this one only")
+	flags.StringVar(&o.database, "database", "", "look at this database only")
 	flags.StringVar(&o.copy, "copy", "", "report on this copy only: archive, mirror, b2 or minio")
 	flags.StringVar(&o.output, "o", "text", "what to print: text, short or json")
 	flags.StringVar(&o.context, "context", "", "the context in the kubeconfig (default: the current one)")
 	flags.StringVar(&o.operator, "operator-namespace", "cnpg-system", "where the operator and the plugin run")
-	flags.BoolVar(&o.fromStore, "from-store", false, "do not ask the cluster; the keys are in B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY, "+
+	flags.BoolVar(&o.fromStore, "from-store", false, "do not ask the cluster; take the keys from B2_APPLICATION_KEY_ID, B2_APPLICATION_KEY, "+
 		"MINIO_USER and MINIO_PASSWORD")
 	flags.StringVar(&o.authority, "ca", "", "a file with more certificates to trust, in PEM")
-	flags.DurationVar(&o.timeout, "timeout", examine.StoreTime, "how long a store may take over each of its two questions")
-	flags.BoolVar(&o.prove, "prove", false, "first end a WAL segment on the primary, run the mirror, and wait until it is in both copies: this writes")
+	flags.DurationVar(&o.timeout, "timeout", examine.StoreTime, "how long a store may take to answer each of two questions")
+	flags.BoolVar(&o.prove, "prove", false, "first end a WAL segment on the primary, run the mirror, and wait until the segment is in both copies; this writes")
 	flags.DurationVar(&o.wait, "wait", proveTime, "how long -prove waits for each copy")
-	flags.Float64Var(&o.line, "line", usualLine, "how many Mbit/s come from B2, for the minutes that a restore takes")
-	flags.BoolVar(&o.rbac, "rbac", false, "print the rights that it needs, for kubectl apply, and end; those of -prove only beside it")
+	flags.Float64Var(&o.line, "line", usualLine, "your bandwidth from B2 in Mbit/s, for the minutes that a restore takes")
+	flags.BoolVar(&o.rbac, "rbac", false, "print the rights that it needs, for kubectl apply, and end; with -prove also those that proving needs")
 	if err := flags.Parse(arguments); err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (o *options) access() (examine.Access, error) {
 	}
 	client, err := cluster.Connect(o.context)
 	if err != nil {
-		a.ClusterErr = fmt.Errorf("%w; when it is gone, use -from-store", err)
+		a.ClusterErr = fmt.Errorf("%w; if the cluster is gone, use -from-store", err)
 		return a, nil
 	}
 	client.Operator = o.operator

@@ -29,7 +29,7 @@ func TestCommandLine(t *testing.T) {
 		{"an unknown copy", "-stack homelab -copy nas", report.ExitUsage, "", `-copy is "nas"; expected one of: archive mirror b2 minio`},
 		{"no time", "-stack homelab -timeout 0s", report.ExitUsage, "", "-timeout is 0s; expected more than 0s, for instance 1m"},
 		{"an unknown option", "-stak homelab", report.ExitUsage, "", "flag provided but not defined: -stak"},
-		{"an unknown environment", "-stack homelb", report.ExitUnknown, "", "Pulumi.homelb.yaml does not exist or says nothing"},
+		{"an unknown environment", "-stack homelb", report.ExitUnknown, "", "Pulumi.homelb.yaml does not exist or is empty"},
 		{"an unknown database", "-stack cabin -database wiki", report.ExitUsage, "", `there is no database "wiki"; there are: forgejo, immich, nextcloud`},
 		{"no key", "-stack homelab -from-store", report.ExitUsage, "",
 			"-from-store needs a key: set B2_APPLICATION_KEY_ID and B2_APPLICATION_KEY, or MINIO_USER and MINIO_PASSWORD"},

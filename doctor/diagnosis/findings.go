@@ -122,6 +122,9 @@ func (s *Subject) cause(code Code, seen string, since time.Time) Finding {
 	case StoreUntrusted:
 		return found(code, seen, since, "Put the whole chain up to the root into the Secret that endpointCA names.", s.describeStore())
 	case StoreRegion:
+		if l.Archive.Location == cnpg.MinIO {
+			return found(code, seen, since, "Set minio.region in "+s.Stack+", and minio.regionKey for another server than MinIO, then deploy.", s.deploy())
+		}
 		return found(code, seen, since, "Set the server's region, by AWS_DEFAULT_REGION in sidecar.env, and restart the pods:", s.restart())
 	case StoreNoBucket, StoreUnreachable:
 		return found(code, seen, since, "Compare endpoint and bucket.", s.describeStore())

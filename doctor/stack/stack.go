@@ -47,7 +47,7 @@ func Load(project, name string) (*environment.Config, error) {
 		values[key.String()] = text
 	}
 	if len(values) == 0 {
-		return nil, fmt.Errorf("%s does not exist or says nothing", file)
+		return nil, fmt.Errorf("%s does not exist or is empty", file)
 	}
 	// The plugins' credentials are nothing to the doctor.
 	loaded, problems := environment.Load(values, secrets, func(string) string { return "given" })
