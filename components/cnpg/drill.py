@@ -327,17 +327,17 @@ class Recovery:
             self.parallel = 1
         self.fetching, self.ready, self.tries, self.broken = {}, set(), {}, None
         self.missing, self.asked, self.fetched, self.bytes = [], -1, 0, 0
-        self.last = ""
+        self.last, self.begin = "", segment(backup["begin_wal"], self.size)
         self.claim(backup)
 
     def claim(self, backup):
         """How far the WAL of the copy goes on the timeline that a recovery follows."""
-        self.timeline = begin = int(backup["begin_wal"][:8], 16)
+        self.timeline = first = int(backup["begin_wal"][:8], 16)
         while self.timeline + 1 in self.copy.histories:
             self.timeline += 1
         on_it = [segment(n, self.size) for n in self.copy.wal if whole_wal(n) and int(n[:8], 16) == self.timeline]
         self.end, self.switch, switches = max(on_it, default=None), 0, []
-        if self.timeline > begin:
+        if self.timeline > first:
             lines = self.history("%08X.history" % self.timeline)
             switches = [line.split() for line in lines.splitlines() if re.match(r"\s*\d+\s+[0-9A-F]+/[0-9A-F]+", line)]
             if not switches:
@@ -438,7 +438,9 @@ class Recovery:
 
     def judge(self, replayed):
         """Says what is wrong with the WAL if recovery ended before the copy does."""
-        last = max([int(name[:8], 16) for name in self.copy.wal], default=0)
+        # What lies before the base backup is of no timeline that can follow it: before an
+        # upgrade to another major release the last WAL may be of a later one.
+        last = max([int(name[:8], 16) for name in self.copy.wal if not whole_wal(name) or segment(name, self.size) >= self.begin], default=0)
         if last > self.timeline:
             raise Found("CB50", "there is WAL of timeline %d, and no history of timeline %d: recovery ended on timeline %d"
                         % (last, self.timeline + 1, self.timeline))

@@ -118,6 +118,9 @@ func TestDrillJudgesHowFarRecoveryGot(t *testing.T) {
 			`list(map(seg, range(2, 5))) + ["00000002.history"]`, "5", "[seg(5, 2), seg(5)]", "passed",
 		},
 		"it stopped before the failover": {`list(map(seg, range(2, 6))) + ["00000002.history"]`, "4", "[]", "CB54 "},
+		"the last WAL of a release before an upgrade, in the new folder": {
+			`[seg(1, 3)] + list(map(seg, range(2, 7)))`, "7", "[seg(7)]", "passed",
+		},
 		"one is missing on the second timeline": {
 			`list(map(seg, range(2, 5))) + ["00000002.history"] + [seg(6, 2)]`, "5", "[seg(5, 2), seg(5)]", "CB50 " + "000000020000000000000005",
 		},
