@@ -44,3 +44,31 @@ func TestARenamedDatabaseKeepsWhatItHas(t *testing.T) {
 	assert.Equal(t, "photos-postgresql", database["cluster"])
 	assert.Equal(t, "photos-postgresql-2", database["serverName"])
 }
+
+// TestADatabaseIsNotMovedByItsEntry changes what a Cluster cannot change. Pulumi
+// would say to lift the protection, and then delete the Cluster with its volumes.
+func TestADatabaseIsNotMovedByItsEntry(t *testing.T) {
+	for field, value := range map[string]string{"namespace": "elsewhere", "cluster": "pictures"} {
+		t.Run(field, func(t *testing.T) {
+			config := two("0 0 3 * * 0")
+			box := start(t, root, "homelab", config)
+			must(t, box.Up)
+			before := names(t, box)
+
+			photos := config["cnpg-backup:databases"].([]any)[1].(map[string]any)
+			photos[field] = value
+			require.NoError(t, box.Configure(t.Context(), config))
+			for name, run := range deployments(box) {
+				result, err := run(t.Context())
+				require.Error(t, err, name)
+				assert.Contains(t, result.Output, `"photos" has the Cluster apps/photos-postgresql`, name)
+				assert.NotContains(t, result.Output, "To unprotect the resource", name)
+				assert.Equal(t, before, names(t, box), name)
+			}
+
+			photos["protect"] = false
+			deploy(t, box, config)
+			assert.NotEqual(t, before, names(t, box))
+		})
+	}
+}
