@@ -88,10 +88,8 @@ func parse(arguments []string, complain io.Writer) (*options, error) {
 }
 
 func oneOf(option, given string, expected ...string) error {
-	for _, one := range expected {
-		if given == one {
-			return nil
-		}
+	if slices.Contains(expected, given) {
+		return nil
 	}
 	return fmt.Errorf("%s is %q; expected one of: %s", option, given, strings.TrimSpace(strings.Join(expected, " ")))
 }

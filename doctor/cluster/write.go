@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 
@@ -105,9 +106,7 @@ func (c Client) RunMirror(ctx context.Context, l cnpg.Layout) (string, error) {
 	}
 	controller := true
 	annotations := map[string]string{"cronjob.kubernetes.io/instantiate": "manual"}
-	for name, value := range of.Spec.JobTemplate.Annotations {
-		annotations[name] = value
-	}
+	maps.Copy(annotations, of.Spec.JobTemplate.Annotations)
 	job := &batchv1.Job{
 		TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
 		ObjectMeta: metav1.ObjectMeta{

@@ -4,6 +4,7 @@ package acceptance
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"os"
 	"strings"
@@ -175,9 +176,7 @@ func (c *minioContract) bucket(t *testing.T, more map[string]any) resource.Prope
 	name := strings.NewReplacer(" ", "-", ",", "", "/", "-", "_", "-").Replace(strings.ToLower(t.Name()))
 	name = strings.Trim(name[max(0, len(name)-50):], "-")
 	inputs := map[string]any{"bucket": name}
-	for key, value := range more {
-		inputs[key] = value
-	}
+	maps.Copy(inputs, more)
 	return resource.NewPropertyMapFromMap(inputs)
 }
 

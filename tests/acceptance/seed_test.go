@@ -3,6 +3,7 @@
 package acceptance
 
 import (
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -110,9 +111,7 @@ func authentik(t *testing.T, changes map[string]any) map[string]any {
 			"imageName": spec["imageName"].(string) + ".7",
 		},
 	}
-	for key, value := range changes {
-		database[key] = value
-	}
+	maps.Copy(database, changes)
 	return database
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -210,16 +211,7 @@ func (p Panel) sheet(ctx context.Context, ask func(context.Context, string) (mod
 }
 
 func (p Panel) arrange(rows map[string]map[string]cell, names map[string]bool) sheet {
-	keys := make([]string, 0, len(rows))
-	for key := range rows {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	var columns []string
-	for name := range names {
-		columns = append(columns, name)
-	}
-	slices.Sort(columns)
+	keys, columns := slices.Sorted(maps.Keys(rows)), slices.Sorted(maps.Keys(names))
 	titles := map[string]string{}
 	for _, transformation := range p.Transformations {
 		options := transformation.Options
@@ -236,9 +228,7 @@ func (p Panel) arrange(rows map[string]map[string]cell, names map[string]bool) s
 		slices.SortStableFunc(columns, func(a, b string) int {
 			return cmp.Compare(placeOf(options.IndexByName, a), placeOf(options.IndexByName, b))
 		})
-		for name, title := range options.RenameByName {
-			titles[name] = title
-		}
+		maps.Copy(titles, options.RenameByName)
 	}
 	var shown sheet
 	for _, name := range columns {
