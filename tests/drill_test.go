@@ -27,24 +27,18 @@ func TestADrillRestoresTheLifeInUseAnewForEachRun(t *testing.T) {
 	running := filepath.Join(folder, "cluster-authentik-postgresql.yaml")
 	write(t, running, runningCluster)
 
-	_, err := box.Up(t.Context())
-	require.NoError(t, err)
+	must(t, box.Up)
 	drill, err := os.ReadFile(filepath.Join(folder, "cluster-authentik-drill.yaml"))
 	require.NoError(t, err)
 	assert.Contains(t, string(drill), "serverName: authentik-postgresql-2")
-	again, err := box.Up(t.Context())
-	require.NoError(t, err)
-	assert.Empty(t, again.Changes, "the same run")
+	assertNoChanges(t, box.Up) // the same run
 
-	require.NoError(t, box.Configure(t.Context(), map[string]any{run: "two"}))
-	next, err := box.Up(t.Context())
-	require.NoError(t, err)
+	next := deploy(t, box, map[string]any{run: "two"})
 	for _, kind := range []string{"postgresql.cnpg.io/v1:Cluster", "batch/v1:Job"} {
 		assert.Contains(t, kinds(next), "create-replacement kubernetes:"+kind, "what was left is not taken for restored")
 	}
 
-	_, err = box.Destroy(t.Context())
-	require.NoError(t, err)
+	must(t, box.Destroy)
 	assert.NoFileExists(t, filepath.Join(folder, "cluster-authentik-drill.yaml"))
 	content, err := os.ReadFile(running)
 	require.NoError(t, err)

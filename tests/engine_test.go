@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,20 +13,24 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/sandbox"
 )
 
+// database is an entry of the configuration with more settings.
+func database(name string, more map[string]any) map[string]any {
+	entry := map[string]any{
+		"name": name, "namespace": "apps",
+		"spec": map[string]any{
+			"instances": 1,
+			"imageName": "ghcr.io/cloudnative-pg/postgresql:17.7",
+			"storage":   map[string]any{"size": "5Gi"},
+		},
+	}
+	maps.Copy(entry, more)
+	return entry
+}
+
 // two are the databases of an environment in which one is going to change.
 func two(schedule string) map[string]any {
-	database := func(name, schedule string) map[string]any {
-		return map[string]any{
-			"name": name, "namespace": "apps", "schedule": schedule,
-			"spec": map[string]any{
-				"instances": 1,
-				"imageName": "ghcr.io/cloudnative-pg/postgresql:17.7",
-				"storage":   map[string]any{"size": "5Gi"},
-			},
-		}
-	}
 	return map[string]any{"cnpg-backup:databases": []any{
-		database("wiki", "0 0 2 * * 0"), database("photos", schedule),
+		database("wiki", map[string]any{"schedule": "0 0 2 * * 0"}), database("photos", map[string]any{"schedule": schedule}),
 	}}
 }
 

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // TestEverythingAtOnce switches all on that can be, for names as long as they may
@@ -14,14 +13,12 @@ import (
 func TestEverythingAtOnce(t *testing.T) {
 	const odd = "Ärger \"q\" 'a' \\ \n\t %s %d $$x$$ $(QUERY) ${y} `z`"
 	database := func(namespace, name, cluster string) map[string]any {
-		return map[string]any{
-			"name": name, "namespace": namespace, "cluster": cluster, "protect": false,
+		entry := database(name, map[string]any{
+			"namespace": namespace, "cluster": cluster, "protect": false,
 			"drill": map[string]any{"query": "select '" + odd + "'", "result": odd, "database": odd},
-			"spec": map[string]any{
-				"imageName": "ghcr.io/cloudnative-pg/postgresql:17.7", "storage": map[string]any{"size": "5Gi"},
-				"tablespaces": []any{map[string]any{"name": "old", "storage": map[string]any{"size": "1Gi"}}},
-			},
-		}
+		})
+		entry["spec"].(map[string]any)["tablespaces"] = []any{map[string]any{"name": "old", "storage": map[string]any{"size": "1Gi"}}}
+		return entry
 	}
 	box := start(t, root, "homelab", map[string]any{
 		"cnpg-backup:protect": false,
@@ -45,23 +42,15 @@ func TestEverythingAtOnce(t *testing.T) {
 		},
 	})
 
-	preview, err := box.Preview(t.Context())
-	require.NoError(t, err)
-	up, err := box.Up(t.Context())
-	require.NoError(t, err)
+	preview, up := must(t, box.Preview), must(t, box.Up)
 	assert.Equal(t, kinds(preview), kinds(up), "the preview told what up did")
 	assert.Subset(t, names(t, box), []string{
 		"CronJob one-mirror", "CronJob one-drill-b2", "CronJob one-drill-minio", "CronJob two-drill-b2",
 		"CronJob one-monitoring-mirror", "PodMonitor one-monitoring", "PodMonitor one-monitoring-monitoring",
 		"PrometheusRule " + strings.Repeat("c", 50) + "-monitoring",
 	})
-	for _, run := range []func() error{
-		func() error { _, err := box.Refresh(t.Context(), "--expect-no-changes"); return err },
-		func() error { _, err := box.Up(t.Context(), "--expect-no-changes"); return err },
-	} {
-		require.NoError(t, run())
-	}
-	_, err = box.Destroy(t.Context())
-	require.NoError(t, err)
+	must(t, box.Refresh, "--expect-no-changes")
+	must(t, box.Up, "--expect-no-changes")
+	must(t, box.Destroy)
 	assert.Empty(t, names(t, box))
 }

@@ -54,10 +54,27 @@ func must(t *testing.T, run run, args ...string) *sandbox.Result {
 	return result
 }
 
+// refused wants a run to fail, and its output to say something.
+func refused(t *testing.T, run run, says ...string) *sandbox.Result {
+	t.Helper()
+	result, err := run(t.Context())
+	require.Error(t, err)
+	for _, text := range says {
+		assert.Contains(t, result.Output, text)
+	}
+	return result
+}
+
+// configure gives the stack another configuration.
+func configure(t *testing.T, box *sandbox.Sandbox, config map[string]any) {
+	t.Helper()
+	require.NoError(t, box.Configure(t.Context(), config))
+}
+
 // deploy gives the stack another configuration and deploys it.
 func deploy(t *testing.T, box *sandbox.Sandbox, config map[string]any) *sandbox.Result {
 	t.Helper()
-	require.NoError(t, box.Configure(t.Context(), config))
+	configure(t, box, config)
 	return must(t, box.Up)
 }
 

@@ -19,13 +19,9 @@ func TestARenamedDatabaseKeepsWhatItHas(t *testing.T) {
 	before := names(t, box)
 
 	photos["name"] = "pictures"
-	require.NoError(t, box.Configure(t.Context(), config))
-	preview, err := box.Preview(t.Context())
-	require.Error(t, err)
-	assert.Contains(t, preview.Output, `"photos" is no longer listed`)
-	assert.Contains(t, preview.Output, "formerName: photos")
-	_, err = box.Up(t.Context()) // without a preview
-	require.Error(t, err)
+	configure(t, box, config)
+	refused(t, box.Preview, `"photos" is no longer listed`, "formerName: photos")
+	refused(t, box.Up) // without a preview
 	assert.Equal(t, before, names(t, box))
 
 	photos["formerName"] = "photos"

@@ -17,18 +17,9 @@ import (
 // one is an environment with one database, without protection: nothing but the
 // program itself keeps its Cluster.
 func one(changes map[string]any) map[string]any {
-	database := map[string]any{
-		"name": "shop", "namespace": "apps", "protect": false,
-		"spec": map[string]any{
-			"instances": 1,
-			"imageName": "ghcr.io/cloudnative-pg/postgresql:17.7",
-			"storage":   map[string]any{"size": "5Gi"},
-		},
-	}
-	for key, value := range changes {
-		database[key] = value
-	}
-	return map[string]any{"cnpg-backup:databases": []any{database}}
+	shop := database("shop", changes)
+	shop["protect"] = false
+	return map[string]any{"cnpg-backup:databases": []any{shop}}
 }
 
 // restored asks for a second life that begins with the first.
@@ -41,18 +32,14 @@ func TestARestoreOfALiveClusterIsRefusedBeforeAnythingHappens(t *testing.T) {
 	must(t, box.Up)
 	before := manifests(t, box)
 
-	require.NoError(t, box.Configure(t.Context(), restored()))
+	configure(t, box, restored())
 	runs := deployments(box)
 	runs["up of this one alone"] = func(ctx context.Context, _ ...string) (*sandbox.Result, error) {
 		return box.Up(ctx, "--target", "**shop-cluster")
 	}
 	for name, run := range runs {
 		t.Run(name, func(t *testing.T) {
-			result, err := run(t.Context())
-
-			require.Error(t, err)
-			assert.Contains(t, result.Output, "refused, because Cluster apps/shop-postgresql exists")
-			assert.Contains(t, result.Output, "pulumi refresh --stack homelab")
+			refused(t, run, "refused, because Cluster apps/shop-postgresql exists", "pulumi refresh --stack homelab")
 			assert.Equal(t, before, manifests(t, box), "nothing has changed")
 		})
 	}
@@ -61,23 +48,18 @@ func TestARestoreOfALiveClusterIsRefusedBeforeAnythingHappens(t *testing.T) {
 func TestALostClusterIsRestoredAfterARefresh(t *testing.T) {
 	box := start(t, root, "homelab", one(nil))
 	must(t, box.Up)
-	lost := filepath.Join(box.Manifests(), "apps", "cluster-shop-postgresql.yaml")
-	require.NoError(t, os.Remove(lost))
-	require.NoError(t, box.Configure(t.Context(), restored()))
+	lost := loseCluster(t, box)
+	configure(t, box, restored())
 
-	result, err := box.Preview(t.Context())
-	require.Error(t, err, "Pulumi does not know yet that the Cluster is gone")
-	assert.Contains(t, result.Output, "The Cluster is lost")
-	_, err = box.Up(t.Context())
-	require.Error(t, err)
+	// Pulumi does not know yet that the Cluster is gone.
+	refused(t, box.Preview, "The Cluster is lost")
+	refused(t, box.Up)
 	assert.NoFileExists(t, lost)
 
 	must(t, box.Refresh)
 	restoring := must(t, box.Up)
 	assert.Contains(t, kinds(restoring), "create kubernetes:postgresql.cnpg.io/v1:Cluster")
-	content, err := os.ReadFile(lost)
-	require.NoError(t, err)
-	assert.Contains(t, string(content), "source: shop-recovery")
+	assert.Contains(t, manifests(t, box)[filepath.Base(lost)], "source: shop-recovery")
 	assertNoChanges(t, box.Up)
 }
 
@@ -86,8 +68,7 @@ func TestALostClusterIsRestoredAfterARefresh(t *testing.T) {
 func TestALostClusterDoesNotComeBackEmpty(t *testing.T) {
 	box := start(t, root, "homelab", one(nil))
 	must(t, box.Up)
-	lost := filepath.Join(box.Manifests(), "apps", "cluster-shop-postgresql.yaml")
-	require.NoError(t, os.Remove(lost))
+	lost := loseCluster(t, box)
 	must(t, box.Refresh)
 	// What a refresh reads of an ObjectStore with a base backup.
 	editState(t, box, func(resource map[string]any) bool {
@@ -101,10 +82,7 @@ func TestALostClusterDoesNotComeBackEmpty(t *testing.T) {
 	})
 
 	for name, run := range deployments(box) {
-		result, err := run(t.Context())
-		require.Error(t, err, name)
-		assert.Contains(t, result.Output, "refused, because Cluster apps/shop-postgresql is lost", name)
-		assert.Contains(t, result.Output, "generation: 2 and recovery", name)
+		refused(t, run, "refused, because Cluster apps/shop-postgresql is lost", "generation: 2 and recovery")
 		assert.NoFileExists(t, lost, name)
 	}
 
@@ -118,15 +96,22 @@ func TestALostClusterDoesNotComeBackEmpty(t *testing.T) {
 func TestAReplacementByHandEndsWithACluster(t *testing.T) {
 	box := start(t, root, "homelab", one(nil))
 	must(t, box.Up)
-	lost := filepath.Join(box.Manifests(), "apps", "cluster-shop-postgresql.yaml")
-	require.NoError(t, os.Remove(lost))
+	lost := loseCluster(t, box)
 	config := restored()
 	config["kubernetes:upsertExistingObjects"] = "true"
-	require.NoError(t, box.Configure(t.Context(), config))
+	configure(t, box, config)
 
 	must(t, box.Up, "--replace", "**shop-cluster")
 	assert.FileExists(t, lost)
 	assert.Contains(t, manifests(t, box)[filepath.Base(lost)], "source: shop-recovery")
+}
+
+// loseCluster deletes the Cluster behind Pulumi's back and returns its file.
+func loseCluster(t *testing.T, box *sandbox.Sandbox) string {
+	t.Helper()
+	file := filepath.Join(box.Manifests(), "apps", "cluster-shop-postgresql.yaml")
+	require.NoError(t, os.Remove(file))
+	return file
 }
 
 // manifests are the objects but for the note on the archive's ObjectStore, which

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -12,9 +13,7 @@ import (
 // b2Keys is the configuration of a bucket with these settings of its keys.
 func b2Keys(settings map[string]any) map[string]any {
 	b2 := map[string]any{"bucket": "homelab-cnpg-b2", "region": "us-west-002"}
-	for key, value := range settings {
-		b2[key] = value
-	}
+	maps.Copy(b2, settings)
 	return map[string]any{"cnpg-backup:b2": b2}
 }
 
@@ -27,12 +26,9 @@ func keySteps(result *sandbox.Result) []string {
 // without one, which deletes no key and hands none over.
 func refusesKeys(t *testing.T, box *sandbox.Sandbox, settings map[string]any, inUse, says string) {
 	t.Helper()
-	require.NoError(t, box.Configure(t.Context(), b2Keys(settings)))
-	preview, err := box.Preview(t.Context())
-	require.Error(t, err)
-	assert.Contains(t, preview.Output, says)
-	up, err := box.Up(t.Context())
-	require.Error(t, err)
+	configure(t, box, b2Keys(settings))
+	refused(t, box.Preview, says)
+	up := refused(t, box.Up)
 	assert.NotContains(t, keySteps(up), "delete "+inUse)
 	assert.NotContains(t, kinds(up), "update kubernetes:core/v1:Secret", "nothing is handed over")
 }
@@ -132,7 +128,7 @@ func TestAKeyIsNotMadeAnewForWhatItMayDo(t *testing.T) {
 	must(t, box.Up)
 
 	// A key of an earlier release that had other capabilities.
-	require.NoError(t, box.Configure(t.Context(), b2Keys(map[string]any{"keyPrefix": "auth/"})))
+	configure(t, box, b2Keys(map[string]any{"keyPrefix": "auth/"}))
 	editState(t, box, func(resource map[string]any) bool {
 		if resource["type"] != "b2:index/applicationKey:ApplicationKey" {
 			return false

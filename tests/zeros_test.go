@@ -156,10 +156,7 @@ func TestEveryZeroOfASpecArrivesOrIsRefused(t *testing.T) {
 				"imageName": "ghcr.io/cloudnative-pg/postgresql:17.7", "storage": map[string]any{"size": "5Gi"},
 			}
 			for name, value := range zero.in() {
-				if below, ok := value.(map[string]any); ok && name == "storage" {
-					below["size"] = "5Gi"
-				}
-				if below, ok := value.(map[string]any); ok && name == "walStorage" {
+				if below, ok := value.(map[string]any); ok && (name == "storage" || name == "walStorage") {
 					below["size"] = "5Gi"
 				}
 				spec[name] = value
@@ -191,13 +188,7 @@ func TestEveryZeroOfAStoreIsRefused(t *testing.T) {
 			}
 			tried++
 			section := strings.TrimSuffix(place, ".")
-			_, err := specOf(t, map[string]any{
-				"name": "notes", "namespace": "apps",
-				"spec": map[string]any{
-					"imageName": "ghcr.io/cloudnative-pg/postgresql:17.7", "storage": map[string]any{"size": "5Gi"},
-				},
-				"b2": map[string]any{section: map[string]any{name: zero.value}},
-			})
+			_, err := specOf(t, database("notes", map[string]any{"b2": map[string]any{section: map[string]any{name: zero.value}}}))
 			require.ErrorContains(t, err, "databases[0].b2."+place+name)
 		}
 	}
