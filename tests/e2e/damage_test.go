@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +27,7 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/catalogue"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/pki"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/s3server"
 )
 
@@ -320,13 +320,9 @@ func (w *world) killContainer(t *testing.T, job *batchv1.Job) string {
 // their environment: the name of the pod among it.
 func processesOf(job *batchv1.Job) map[int]string {
 	found := map[int]string{}
-	files, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, file := range files {
-		pid, err := strconv.Atoi(path.Base(path.Dir(file)))
-		content, gone := os.ReadFile(file)
-		environment := "\x00" + string(content)
-		if err == nil && gone == nil && strings.Contains(environment, "\x00HOSTNAME="+job.Name+"-") {
-			found[pid] = environment
+	for _, running := range process.Others() {
+		if environment := "\x00" + running.Environment; strings.Contains(environment, "\x00HOSTNAME="+job.Name+"-") {
+			found[running.PID] = environment
 		}
 	}
 	return found

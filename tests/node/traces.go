@@ -9,12 +9,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/await"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // cgroup is the parent of all pods' cgroups, below each controller.
@@ -106,19 +106,10 @@ func endProcesses(ctx context.Context, dir string) error {
 
 func processesOf(dir string) []int {
 	var found []int
-	paths, _ := filepath.Glob("/proc/[0-9]*")
-	for _, path := range paths {
-		pid, err := strconv.Atoi(filepath.Base(path))
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		for _, file := range []string{"environ", "cmdline"} {
-			// A process may end meanwhile.
-			content, err := os.ReadFile(filepath.Join(path, file))
-			if err == nil && (bytes.Contains(content, []byte(dir+"/")) || bytes.Contains(content, []byte(dir+"\x00"))) {
-				found = append(found, pid)
-				break
-			}
+	for _, running := range process.Others() {
+		told := running.Arguments + running.Environment
+		if strings.Contains(told, dir+"/") || strings.Contains(told, dir+"\x00") {
+			found = append(found, running.PID)
 		}
 	}
 	return found

@@ -63,6 +63,18 @@ func TestStopEndsWhatTheProcessHasStarted(t *testing.T) {
 	}, 5*time.Second, 50*time.Millisecond, "the child %d lives on", child)
 }
 
+func TestWhatRunsIsFound(t *testing.T) {
+	dir := t.TempDir()
+	p, err := process.Start(process.Command{
+		Name: "shell", Path: "/bin/sh", Args: []string{"-c", "sleep 60; true"}, Env: []string{"TOLD=it"}, Dir: dir,
+	})
+	require.NoError(t, err)
+	t.Cleanup(p.Stop)
+	assert.Contains(t, process.Others(), process.Running{
+		PID: p.PID(), Arguments: "/bin/sh\x00-c\x00sleep 60; true\x00", Environment: "TOLD=it\x00", Folder: dir,
+	})
+}
+
 func TestASignalReachesTheProcessAlone(t *testing.T) {
 	heard := filepath.Join(t.TempDir(), "heard")
 	p := shell(t, `(trap 'echo child >> `+heard+`; exit' INT; while :; do sleep 0.1; done) &

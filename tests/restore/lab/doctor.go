@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // Doctor is the doctor's program.
@@ -48,12 +48,9 @@ func bring(ctx context.Context, dir string) error {
 
 // KillCommand kills the lab's processes that were started with a word.
 func KillCommand(word string) {
-	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, line := range lines {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(line)))
-		content, unread := os.ReadFile(line)
-		if err == nil && unread == nil && slices.Contains(strings.Split(string(content), "\x00"), word) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+	for _, running := range process.Others() {
+		if slices.Contains(strings.Split(running.Arguments, "\x00"), word) {
+			_ = syscall.Kill(running.PID, syscall.SIGKILL)
 		}
 	}
 }

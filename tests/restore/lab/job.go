@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/internal/kubelet"
+	"github.com/homelab-iac/pulumi-cnpg-backup/tests/process"
 )
 
 // Run is how a job's pod ended.
@@ -155,19 +155,9 @@ func leftIn(directory string) ([]string, error) {
 // ProcessesIn are the processes that work in a directory, or were told of it.
 func ProcessesIn(directory string) []int {
 	var found []int
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	for _, process := range processes {
-		pid, err := strconv.Atoi(filepath.Base(process))
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		at, _ := os.Readlink(filepath.Join(process, "cwd")) // it may have ended
-		for _, file := range []string{"cmdline", "environ"} {
-			content, _ := os.ReadFile(filepath.Join(process, file))
-			at += string(content)
-		}
-		if strings.Contains(at, directory) {
-			found = append(found, pid)
+	for _, running := range process.Others() {
+		if strings.Contains(running.Folder+running.Arguments+running.Environment, directory) {
+			found = append(found, running.PID)
 		}
 	}
 	return found
