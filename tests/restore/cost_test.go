@@ -33,17 +33,15 @@ func TestTheCostIsThatOfTheBucket(t *testing.T) {
 
 	var idle []int64
 	for age := 7; age >= 0; age-- {
-		backup, err := life.Backup(t.Context())
-		require.NoError(t, err)
+		id := backUp(t, life)
 		before := stored(t, w, "/wals/")
 		insertAndArchive(t, life, 1) // as on a night on which nobody writes
 		idle = append(idle, stored(t, w, "/wals/")-before)
-		require.NoError(t, catalogue.MakeOlder(t.Context(), w.archive, prefix(1), backup.ID, age))
+		require.NoError(t, catalogue.MakeOlder(t.Context(), w.archive, prefix(1), id, age))
 	}
 	require.NoError(t, life.EnforceRetention(t.Context()))
 
-	kept, err := catalogue.Backups(t.Context(), w.archive, prefix(1))
-	require.NoError(t, err)
+	kept := backupsIn(t, w.archive)
 	assert.Len(t, kept, said.BaseBackups-1, "one more was deleted within a day")
 	const dollarsPerByte = 0.006 / 1e9
 	inBucket, asSaid := float64(stored(t, w, "/base/"))/float64(len(kept)), said.PerGB/float64(said.BaseBackups)*float64(size)/1e9/dollarsPerByte

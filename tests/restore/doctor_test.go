@@ -136,7 +136,7 @@ func (w *world) authority(t *testing.T) string {
 // moments, and what it says does not fails to. Then the damage is undone.
 func TestDoctorTellsTheTruth(t *testing.T) {
 	t.Parallel()
-	states := randomStates(4) / 2 // each has two verdicts
+	states := numberIn(t, statesVariable, 4) / 2 // each has two verdicts
 	const inAWorld, together = 15, 5
 	for first := 0; first < states; first += inAWorld {
 		t.Run(fmt.Sprintf("from state %d", first), func(t *testing.T) {
@@ -171,8 +171,7 @@ func (p *pair) chapter(t *testing.T, random *rand.Rand) []string {
 		story = append(story, p.anything(t, random))
 	}
 	if random.IntN(3) > 0 {
-		_, err := p.primary.Backup(t.Context())
-		require.NoError(t, err)
+		backUp(t, p.primary)
 		story = append(story, "base backup")
 	}
 	p.insert(t, 50)
@@ -287,9 +286,7 @@ func (p *pair) judgeVerdict(t *testing.T, random *rand.Rand, at *s3server.Store,
 	t.Helper()
 	told := fmt.Sprintf("%s\n%+v", story, said)
 	if said.Verdict == "DOES NOT" {
-		backups, err := catalogue.Backups(t.Context(), at, prefix(1))
-		require.NoError(t, err)
-		for _, backup := range backups {
+		for _, backup := range backupsIn(t, at) {
 			_, err := p.restoreBackup(t, at, &cnpgv1.RecoveryTarget{BackupID: backup.ID})
 			assert.Error(t, err, "%s restores: %s", backup.ID, told)
 		}
@@ -334,8 +331,7 @@ func (p *pair) judgeVerdict(t *testing.T, random *rand.Rand, at *s3server.Store,
 // names, or with the one that the plugin takes.
 func (p *pair) restoreVerdict(t *testing.T, random *rand.Rand, at *s3server.Store, said verdict, when time.Time) (got lab.Contents, err error) {
 	t.Helper()
-	backups, err := catalogue.Backups(t.Context(), at, prefix(1))
-	require.NoError(t, err)
+	backups := backupsIn(t, at)
 	newest := slices.IndexFunc(backups, func(b catalogue.Backup) bool { return b.ID == said.Backup })
 	require.GreaterOrEqual(t, newest, 0)
 	ids := []string{said.Backup}
@@ -375,8 +371,7 @@ func (p *pair) restoreVerdict(t *testing.T, random *rand.Rand, at *s3server.Stor
 func TestBackupFailsAtItsEnd(t *testing.T) {
 	t.Parallel()
 	w, life, moments := mirrored(t, "")
-	good, err := catalogue.Backups(t.Context(), w.archive, prefix(1))
-	require.NoError(t, err)
+	good := backupsIn(t, w.archive)
 	written := w.written(t, 1)
 	store, err := url.Parse(w.archive.Endpoint)
 	require.NoError(t, err)
@@ -451,9 +446,7 @@ func TestTheLinesThatTheDoctorPrints(t *testing.T) {
 		{"from the archive", func(*testing.T, *world) {}},
 		{"from the mirror, when the archive is lost, too", func(_ *testing.T, w *world) { w.archive.Stop() }},
 		{"past a base backup that failed", func(t *testing.T, w *world) {
-			backups, err := catalogue.Backups(t.Context(), w.archive, prefix(1))
-			require.NoError(t, err)
-			info := prefix(1) + "/base/" + backups[0].ID + "/backup.info"
+			info := prefix(1) + "/base/" + backupsIn(t, w.archive)[0].ID + "/backup.info"
 			content, err := w.archive.Read(t.Context(), info)
 			require.NoError(t, err)
 			failed := strings.NewReplacer("status=DONE", "status=FAILED", "begin_time=20", "begin_time=21").Replace(string(content))
@@ -469,8 +462,7 @@ func TestTheLinesThatTheDoctorPrints(t *testing.T) {
 			w := newWorld(t, cnpg.B2, "")
 			life := w.begin(t)
 			insertAndArchive(t, life, 1_000)
-			_, err := life.Backup(t.Context())
-			require.NoError(t, err)
+			backUp(t, life)
 			want := insertAndArchive(t, life, 1_000)
 			w.runMirror(t, 1)
 			life.Stop()
@@ -508,9 +500,7 @@ func TestTheLinesThatTheDoctorPrints(t *testing.T) {
 			life, err = lab.Restore(t.Context(), mkdir(t, w.dir, "second"), w.secrets, from, &to, recovery.RecoveryTarget)
 			require.NoError(t, err, pasted)
 			t.Cleanup(life.Stop)
-			got, err := life.Contents(t.Context())
-			require.NoError(t, err)
-			assert.Equal(t, want.contents, got)
+			assert.Equal(t, want.contents, contentsOf(t, life))
 			assert.NotEqual(t, from.ServerName, to.ServerName, "it writes to a folder of its own")
 		})
 	}
@@ -522,8 +512,7 @@ func TestTheCopyRestoresOnALaptop(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cnpg.B2, "")
 	life := w.begin(t)
-	_, err := life.Backup(t.Context())
-	require.NoError(t, err)
+	backUp(t, life)
 	want := insertAndArchive(t, life, 1_000)
 	w.runMirror(t, 1)
 	life.Stop()

@@ -88,13 +88,11 @@ func drilled(t *testing.T, prepare func(*testing.T, *lab.Life), initdb ...string
 	life := w.begin(t, append(initdb, "--data-checksums")...)
 	prepare(t, life)
 	require.NoError(t, life.Exec(t.Context(), "create table still with (autovacuum_enabled = off) as select i, md5(i::text) as text from generate_series(1, 20000) as i"))
-	_, err := life.Backup(t.Context())
-	require.NoError(t, err)
+	backUp(t, life)
 	for range 3 {
 		insertAndArchive(t, life, 500)
 	}
-	_, err = life.Backup(t.Context())
-	require.NoError(t, err)
+	backUp(t, life)
 	var last moment
 	for range 4 {
 		last = insertAndArchive(t, life, 500)
@@ -408,8 +406,7 @@ func TestDrillFindsDamage(t *testing.T) {
 			require.NoError(t, err)
 			set(t, life, test.setting)
 			execute(t, life, test.statements...)
-			_, err = life.Backup(t.Context())
-			require.NoError(t, err)
+			backUp(t, life)
 			require.NoError(t, life.Archived(t.Context()))
 			require.NoError(t, os.WriteFile(life.Settings(), before, 0o600))
 			report, run := w.runDrill(t, w.drill(t, w.b2, false), w.secrets)
@@ -562,12 +559,7 @@ func inTar(t *testing.T, archive []byte, name string) int {
 // store, and the next one passes. CNPG_BACKUP_DRILL_KILLS says how many; a few in CI.
 func TestDrillIsKilled(t *testing.T) {
 	t.Parallel()
-	kills := 3
-	if given := os.Getenv("CNPG_BACKUP_DRILL_KILLS"); given != "" {
-		var err error
-		kills, err = strconv.Atoi(given)
-		require.NoError(t, err)
-	}
+	kills := numberIn(t, "CNPG_BACKUP_DRILL_KILLS", 3)
 	w, _, _ := drilled(t, asItIs)
 	before, err := w.nas.List(t.Context(), "")
 	require.NoError(t, err)
@@ -614,8 +606,7 @@ func TestDrillFigures(t *testing.T) {
 			}
 			require.NoError(t, life.Archived(t.Context()))
 			life.ArchiveBy(nil)
-			_, err = life.Backup(t.Context())
-			require.NoError(t, err)
+			backUp(t, life)
 			for range 20 {
 				insertAndArchive(t, life, 5000)
 			}

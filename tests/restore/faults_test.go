@@ -26,8 +26,7 @@ func mirrored(t *testing.T, nasData string) (*world, *lab.Life, timeline) {
 	t.Helper()
 	w := newWorld(t, cnpg.B2, nasData)
 	life := w.begin(t)
-	_, err := life.Backup(t.Context())
-	require.NoError(t, err)
+	backUp(t, life)
 	moments := timeline{insertAndArchive(t, life, 1_000)}
 	w.runMirror(t, 1)
 	return w, life, moments
@@ -45,13 +44,11 @@ func TestMirrorIsKilled(t *testing.T) {
 	for i := 0; killed < kills; i++ {
 		require.Less(t, i, 3*kills, "only %d runs were killed before their end", killed)
 		if i%6 == 0 {
-			_, err := life.Backup(t.Context())
-			require.NoError(t, err)
+			backUp(t, life)
 			moments = append(moments, insertAndArchive(t, life, 1_000))
 			took = w.runMirror(t, 1).Took
 			restored = len(moments) - 1
-			_, err = life.Backup(t.Context())
-			require.NoError(t, err)
+			backUp(t, life)
 		}
 		moments = append(moments, insertAndArchive(t, life, 1_000))
 
@@ -87,10 +84,9 @@ func TestFaults(t *testing.T) {
 	}
 	newBackup := func(t *testing.T) string {
 		t.Helper()
-		backup, err := life.Backup(t.Context())
-		require.NoError(t, err)
+		id := backUp(t, life)
 		moments = append(moments, insertAndArchive(t, life, 1_000))
-		return backup.ID
+		return id
 	}
 
 	for name, store := range map[string]*s3server.Store{"archive": w.archive, "mirror": w.mirror} {
@@ -116,8 +112,7 @@ func TestFaults(t *testing.T) {
 
 	t.Run("a WAL that a backup needs is missing in the archive", func(t *testing.T) {
 		id := newBackup(t)
-		backups, err := catalogue.Backups(t.Context(), w.archive, prefix(1))
-		require.NoError(t, err)
+		backups := backupsIn(t, w.archive)
 		newest := backups[len(backups)-1]
 		require.Equal(t, id, newest.ID)
 		key := prefix(1) + "/wals/" + newest.EndWAL[:16] + "/" + newest.EndWAL + ".zst"
@@ -195,23 +190,9 @@ func TestFaults(t *testing.T) {
 	}
 
 	t.Run("a backup is running during the copy", func(t *testing.T) {
-		// Without an immediate checkpoint it runs for minutes.
-		w.args.B2.Data.ImmediateCheckpoint = false
-		slow := life.WritingTo(w.written(t, 1))
-		w.args.B2.Data.ImmediateCheckpoint = true
 		require.NoError(t, life.Insert(t.Context(), 20_000))
 		moments = append(moments, remember(t, life))
-		ended := make(chan error, 1)
-		go func() {
-			_, err := slow.Backup(t.Context())
-			ended <- err
-		}()
-		require.Eventually(t, func() bool {
-			var running int
-			err := life.Query(t.Context(), &running,
-				"select count(*) from pg_stat_activity where query ilike '%pg_backup_start%' and pid <> pg_backend_pid() and state = 'active'")
-			return err == nil && running == 1
-		}, time.Minute, 50*time.Millisecond)
+		ended := beginBackup(t, life, w.writtenSlowly(t))
 		before := len(w.requireInvariant(t, 1))
 		w.runMirror(t, 1)
 		assert.Len(t, w.requireInvariant(t, 1), before, "what is not finished is not published")
@@ -235,8 +216,7 @@ func ids(backups []catalogue.Backup) []string {
 func TestMirrorDiskIsFull(t *testing.T) {
 	t.Parallel()
 	w, life, moments := mirrored(t, filepath.Join(lab.SmallDisk(), "nas"))
-	_, err := life.Backup(t.Context())
-	require.NoError(t, err)
+	backUp(t, life)
 	moments = append(moments, insertAndArchive(t, life, 1_000))
 
 	filler := filepath.Join(lab.SmallDisk(), "filler")
@@ -316,11 +296,9 @@ func TestTheArchiveHasChanged(t *testing.T) {
 	w := newWorld(t, cnpg.B2, "")
 	w.storesAsItIs()
 	life := w.begin(t)
-	_, err := life.Backup(t.Context())
-	require.NoError(t, err)
+	backUp(t, life)
 	w.runMirror(t, 1)
-	tail, err := life.Backup(t.Context())
-	require.NoError(t, err)
+	tail := backUp(t, life)
 	last := insertAndArchive(t, life, 1_000)
 	life.Stop()
 
@@ -331,8 +309,7 @@ func TestTheArchiveHasChanged(t *testing.T) {
 	second, err := lab.Restore(t.Context(), mkdir(t, w.dir, "second"), w.secrets, from, &to, nil)
 	require.NoError(t, err)
 	t.Cleanup(second.Stop)
-	next, err := second.Backup(t.Context())
-	require.NoError(t, err)
+	next := backUp(t, second)
 	now := insertAndArchive(t, second, 100)
 	second.Stop()
 
@@ -340,9 +317,7 @@ func TestTheArchiveHasChanged(t *testing.T) {
 		life, throwAway, err := w.restoreByHand(t, at, generation, &cnpgv1.RecoveryTarget{BackupID: backup})
 		defer throwAway()
 		require.NoError(t, err)
-		got, err := life.Contents(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, want.contents, got)
+		assert.Equal(t, want.contents, contentsOf(t, life))
 	}
 	before, err := w.archive.List(t.Context(), prefix(1)+"/")
 	require.NoError(t, err)
@@ -355,11 +330,11 @@ func TestTheArchiveHasChanged(t *testing.T) {
 	after, err := w.archive.List(t.Context(), prefix(1)+"/")
 	require.NoError(t, err)
 	assert.Equal(t, before, after)
-	requireRestores(w.mirror, 1, tail.ID, last)
-	requireRestores(w.mirror, 2, next.ID, now)
+	requireRestores(w.mirror, 1, tail, last)
+	requireRestores(w.mirror, 2, next, now)
 
 	w.args.Mirror.SourceSecret = ""
 	run = w.runMirror(t, 2)
 	assert.NotContains(t, run.Output, "not-copied-back")
-	requireRestores(w.archive, 1, tail.ID, last)
+	requireRestores(w.archive, 1, tail, last)
 }

@@ -75,18 +75,25 @@ func (w *world) tryCopyNAS(ctx context.Context, t *testing.T, next *world) (stri
 	return string(said), err
 }
 
+// newMove is a database that has lived for long, and the NAS that it is to move to.
+func newMove(t *testing.T, archive cnpg.Location) (w, next *world, life *lab.Life, history []dated) {
+	t.Helper()
+	t.Parallel()
+	w = newWorld(t, archive, "")
+	next = w.moved(t)
+	w.args.B2.Retention, w.args.MinIO.Retention = "30d", "60d"
+	next.args = w.args
+	life, history = w.liveLong(t)
+	return w, next, life, history
+}
+
 // TestTheNASMoves takes a database from one server on the NAS to another as
 // docs/move-nas.md says, while it is written to. At each step two copies restore, and
 // in the end the new one has what only the old one had.
 func TestTheNASMoves(t *testing.T) {
 	for _, archive := range []cnpg.Location{cnpg.B2, cnpg.MinIO} {
 		t.Run("archive "+string(archive), func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, archive, "")
-			next := w.moved(t)
-			w.args.B2.Retention, w.args.MinIO.Retention = "30d", "60d"
-			next.args = w.args
-			life, history := w.liveLong(t)
+			w, next, life, history := newMove(t, archive)
 			off, old, fresh := w.folder(t, w.b2, 1), w.folder(t, w.nas, 1), next.folder(t, next.nas, 1)
 
 			w.copyNAS(t, next)
@@ -139,16 +146,6 @@ func TestTheNASMoves(t *testing.T) {
 // TestTheNASMovesTheWrongWay goes ways that docs/move-nas.md does not: each is put
 // right by copying, and until then what is said of the copies is true.
 func TestTheNASMovesTheWrongWay(t *testing.T) {
-	newMove := func(t *testing.T, archive cnpg.Location) (w, next *world, life *lab.Life, history []dated) {
-		t.Helper()
-		t.Parallel()
-		w = newWorld(t, archive, "")
-		next = w.moved(t)
-		w.args.B2.Retention, w.args.MinIO.Retention = "30d", "60d"
-		next.args = w.args
-		life, history = w.liveLong(t)
-		return w, next, life, history
-	}
 	// itIsPutRight copies, and wants both copies to have the last moment, and the new
 	// NAS the first.
 	itIsPutRight := func(t *testing.T, w, next *world, oldest dated, last moment) {
@@ -243,10 +240,9 @@ func (w *world) liveLong(t *testing.T) (life *lab.Life, history []dated) {
 	t.Helper()
 	life = w.begin(t)
 	for _, age := range []int{50, 40, 0} {
-		backup, err := life.Backup(t.Context())
-		require.NoError(t, err)
-		history = append(history, dated{backup.ID, insertAndArchive(t, life, 500)})
-		require.NoError(t, catalogue.MakeOlder(t.Context(), w.archive, prefix(1), backup.ID, age))
+		id := backUp(t, life)
+		history = append(history, dated{id, insertAndArchive(t, life, 500)})
+		require.NoError(t, catalogue.MakeOlder(t.Context(), w.archive, prefix(1), id, age))
 	}
 	w.runMirror(t, 1)
 	if w.archive == w.b2 {
@@ -255,9 +251,7 @@ func (w *world) liveLong(t *testing.T) (life *lab.Life, history []dated) {
 	for at, want := range map[*s3server.Store][]string{
 		w.nas: {history[0].backup, history[1].backup, history[2].backup}, w.b2: {history[1].backup, history[2].backup},
 	} {
-		backups, err := catalogue.Backups(t.Context(), at, prefix(1))
-		require.NoError(t, err)
-		require.Equal(t, want, ids(backups))
+		require.Equal(t, want, ids(backupsIn(t, at)))
 	}
 	return life, history
 }

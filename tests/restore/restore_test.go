@@ -24,13 +24,11 @@ func TestEachCopyRestores(t *testing.T) {
 			w := newWorld(t, archive, "")
 			life := w.begin(t)
 			insertAndArchive(t, life, 20_000)
-			_, err := life.Backup(t.Context())
-			require.NoError(t, err)
+			backUp(t, life)
 			for range 3 {
 				insertAndArchive(t, life, 20_000)
 			}
-			_, err = life.Backup(t.Context())
-			require.NoError(t, err)
+			backUp(t, life)
 			between := insertAndArchive(t, life, 5_000)
 			last := insertAndArchive(t, life, 5_000)
 
@@ -65,8 +63,7 @@ func TestTheNASHasARegion(t *testing.T) {
 			w.regionKey = nasKind(t) != s3server.MinIO
 			life := w.begin(t)
 			insertAndArchive(t, life, 100)
-			_, err := life.Backup(t.Context())
-			require.NoError(t, err)
+			backUp(t, life)
 			last := insertAndArchive(t, life, 100)
 			w.args.MinIO.Retention, w.args.B2.Retention = "30d", "30d"
 			w.runMirror(t, 1)
@@ -83,8 +80,7 @@ func TestGenerations(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cnpg.B2, "")
 	life := w.begin(t)
-	_, err := life.Backup(t.Context())
-	require.NoError(t, err)
+	backUp(t, life)
 	want := insertAndArchive(t, life, 1_000)
 	w.runMirror(t, 1)
 	life.Stop()
@@ -104,13 +100,10 @@ func TestGenerations(t *testing.T) {
 		life, err := lab.Restore(t.Context(), dir, w.secrets, from, &to, nil)
 		require.NoError(t, err)
 		t.Cleanup(life.Stop)
-		got, err := life.Contents(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, want.contents, got)
+		require.Equal(t, want.contents, contentsOf(t, life))
 
 		insertAndArchive(t, life, 1_000)
-		_, err = life.Backup(t.Context())
-		require.NoError(t, err)
+		backUp(t, life)
 		want = insertAndArchive(t, life, 1_000)
 		run := w.runMirror(t, generation)
 		t.Log(run.Output)
@@ -127,8 +120,7 @@ func TestSmallSegments(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, cnpg.B2, "")
 	life := w.begin(t, "--wal-segsize=1")
-	_, err := life.Backup(t.Context())
-	require.NoError(t, err)
+	backUp(t, life)
 	want := insertAndArchive(t, life, 30_000)
 	w.runMirror(t, 1)
 	assert.Len(t, w.requireInvariant(t, 1), 1)
@@ -153,8 +145,7 @@ func TestTheSeedsWayDoesNotRestore(t *testing.T) {
 		require.ErrorContains(t, err, "no target backup found")
 	})
 	t.Run("a source without server name", func(t *testing.T) {
-		_, err := life.Backup(t.Context())
-		require.NoError(t, err)
+		backUp(t, life)
 		want := insertAndArchive(t, life, 1_000)
 
 		rendered := w.render(t, 1)

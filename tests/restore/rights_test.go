@@ -120,11 +120,10 @@ func (w *world) liveWithRetention(t *testing.T) (kept []string, last moment) {
 	life := w.begin(t)
 	var backups []string
 	for _, age := range []int{50, 40, 0} {
-		backup, err := life.Backup(t.Context())
-		require.NoError(t, err)
-		backups = append(backups, backup.ID)
+		id := backUp(t, life)
+		backups = append(backups, id)
 		last = insertAndArchive(t, life, 500)
-		require.NoError(t, catalogue.MakeOlder(t.Context(), w.archive, prefix(1), backup.ID, age))
+		require.NoError(t, catalogue.MakeOlder(t.Context(), w.archive, prefix(1), id, age))
 	}
 	w.runMirror(t, 1)
 	copied, err := catalogue.CheckData(t.Context(), w.mirror, prefix(1), w.archive)

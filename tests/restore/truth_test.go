@@ -116,15 +116,14 @@ func TestFailover(t *testing.T) {
 		p := newPair(t)
 		p.insert(t, 3_000)
 		require.NoError(t, p.standby.CatchUp(t.Context(), p.primary))
-		backup, err := p.standby.Backup(t.Context())
-		require.NoError(t, err)
+		id := backUp(t, p.standby)
 		run := p.runMirror(t, 1)
-		assert.Contains(t, run.Output, "backup "+backup.ID+" is not complete yet")
+		assert.Contains(t, run.Output, "backup "+id+" is not complete yet")
 		p.failOver(t)
 		p.insert(t, 500)
 		require.NoError(t, p.primary.Archived(t.Context()))
 		p.runMirror(t, 1)
-		assert.Equal(t, []string{backup.ID}, ids(p.requireInvariant(t, 1)))
+		assert.Equal(t, []string{id}, ids(p.requireInvariant(t, 1)))
 		p.requireRestores(t, p.folder(t, p.mirror, 1), nil, p.moments[len(p.moments)-1])
 	})
 	t.Run("in the middle", func(t *testing.T) {
@@ -144,26 +143,13 @@ func failOverInABackup(t *testing.T) bool {
 	p := newPair(t)
 	p.insert(t, 3_000)
 	require.NoError(t, p.standby.CatchUp(t.Context(), p.primary))
-	// Without an immediate checkpoint it begins and waits for minutes.
-	p.args.B2.Data.ImmediateCheckpoint = false
-	written := p.written(t, 1)
-	p.args.B2.Data.ImmediateCheckpoint = true
+	written := p.writtenSlowly(t)
 	other := p.standby
 	p.follow(t)
 	p.insert(t, 20_000)
 	require.NoError(t, p.primary.Exec(t.Context(), "checkpoint"))
 	require.NoError(t, other.CatchUp(t.Context(), p.primary))
-	ended := make(chan error, 1)
-	go func() {
-		_, err := other.WritingTo(written).Backup(t.Context())
-		ended <- err
-	}()
-	require.Eventually(t, func() bool {
-		var running int
-		err := other.Query(t.Context(), &running,
-			"select count(*) from pg_stat_activity where query ilike '%pg_backup_start%' and pid <> pg_backend_pid() and state = 'active'")
-		return err == nil && running == 1
-	}, time.Minute, 50*time.Millisecond)
+	ended := beginBackup(t, other, written)
 	p.failOver(t)
 	require.NoError(t, other.Follow(t.Context(), p.primary))
 	p.insert(t, 1_000)
@@ -173,8 +159,7 @@ func failOverInABackup(t *testing.T) bool {
 	p.insert(t, 1_000)
 	require.NoError(t, p.primary.Archived(t.Context()))
 
-	backups, err := catalogue.Backups(t.Context(), p.archive, prefix(1))
-	require.NoError(t, err)
+	backups := backupsIn(t, p.archive)
 	require.Len(t, backups, 1)
 	t.Logf("from %s to %s", backups[0].BeginWAL, backups[0].EndWAL)
 	p.runMirror(t, 1)
@@ -189,8 +174,7 @@ func failOverInABackup(t *testing.T) bool {
 func TestRecoveryStrays(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
-	_, err := p.primary.Backup(t.Context())
-	require.NoError(t, err)
+	backUp(t, p.primary)
 	p.insert(t, 500)
 	require.NoError(t, p.primary.Archived(t.Context()))
 	require.NoError(t, p.standby.CatchUp(t.Context(), p.primary))
@@ -208,8 +192,7 @@ func TestRecoveryStrays(t *testing.T) {
 		life, err := p.restore(t, p.folder(t, at, 1), nil)
 		require.NoError(t, err)
 		defer life.Stop()
-		got, err := life.Contents(t.Context())
-		require.NoError(t, err)
+		got := contentsOf(t, life)
 		t.Logf("%s: %v", at, life.Asked())
 		return got, life.Asked()
 	}
@@ -249,13 +232,16 @@ const (
 	seedVariable   = "CNPG_BACKUP_RANDOM_SEED"
 )
 
-// randomStates is how many random states to judge when nobody says.
-func randomStates(otherwise int) int {
-	states, err := strconv.Atoi(os.Getenv(statesVariable))
-	if err != nil {
+// numberIn is the number in a variable of the environment.
+func numberIn(t *testing.T, variable string, otherwise int) int {
+	t.Helper()
+	given := os.Getenv(variable)
+	if given == "" {
 		return otherwise
 	}
-	return states
+	number, err := strconv.Atoi(given)
+	require.NoError(t, err, variable)
+	return number
 }
 
 // randomSeed logs the seed that it returns.
@@ -275,7 +261,7 @@ func randomSeed(t *testing.T) uint64 {
 // follows its timeline to the segment that it names.
 func TestMirrorTellsTheTruth(t *testing.T) {
 	t.Parallel()
-	states := randomStates(3)
+	states := numberIn(t, statesVariable, 3)
 	const inAWorld = 5
 	for first := 0; first < states; first += inAWorld {
 		t.Run(fmt.Sprintf("from state %d", first), func(t *testing.T) {
@@ -307,13 +293,11 @@ func (p *pair) anything(t *testing.T, random *rand.Rand) string {
 		require.NoError(t, p.primary.Archived(t.Context()))
 		return "write and archive"
 	case chance < 45:
-		_, err := p.primary.Backup(t.Context())
-		require.NoError(t, err)
+		backUp(t, p.primary)
 		p.insert(t, 50)
 		return "base backup"
 	case chance < 65:
-		_, err := p.standby.Backup(t.Context())
-		require.NoError(t, err)
+		backUp(t, p.standby)
 		p.insert(t, 50)
 		return "base backup of the standby"
 	case chance < 75:
@@ -409,9 +393,7 @@ func (p *pair) judgeEnd(t *testing.T, at *s3server.Store, said mirror.Copy, told
 	last, strayed := followed(asked)
 	if strayed != "" {
 		t.Logf("the recovery strayed into %s: %v", strayed, asked)
-		backups, err := catalogue.Backups(t.Context(), at, prefix(1))
-		require.NoError(t, err)
-		if slices.ContainsFunc(backups, func(b catalogue.Backup) bool { return b.ID == said.NewestBackup && b.EndWAL == strayed }) {
+		if slices.ContainsFunc(backupsIn(t, at), func(b catalogue.Backup) bool { return b.ID == said.NewestBackup && b.EndWAL == strayed }) {
 			last = strayed // All that the base backup needs of it was written before.
 		}
 	}
@@ -427,8 +409,7 @@ func (p *pair) judgeEnd(t *testing.T, at *s3server.Store, said mirror.Copy, told
 	}
 	assert.GreaterOrEqual(t, segment, last[8:], told)
 
-	got, err := life.Contents(t.Context())
-	require.NoError(t, err)
+	got := contentsOf(t, life)
 	if index := p.ever.indexOf(got); assert.GreaterOrEqual(t, index, 0, "%+v never was: %s", got, told) && strayed == "" {
 		assert.LessOrEqual(t, p.ever[index].since, last[8:], "%s was not promised and comes back: %s", p.ever[index].time, told)
 	}
@@ -546,10 +527,8 @@ var errNoBackup = errors.New("no base backup is so old")
 // before returns the base backups that ended before a moment, the newest first.
 func (p *pair) before(t *testing.T, at *s3server.Store, m moment) []string {
 	t.Helper()
-	backups, err := catalogue.Backups(t.Context(), at, prefix(1))
-	require.NoError(t, err)
 	var older []string
-	for _, backup := range slices.Backward(backups) {
+	for _, backup := range slices.Backward(backupsIn(t, at)) {
 		if !backup.Ended.After(m.at()) {
 			older = append(older, backup.ID)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -178,6 +179,32 @@ func (w *world) written(t *testing.T, generation int) lab.Folder {
 	return folder
 }
 
+// writtenSlowly is that folder of the first generation with base backups that wait
+// for a checkpoint: without an immediate one that is for minutes.
+func (w *world) writtenSlowly(t *testing.T) lab.Folder {
+	t.Helper()
+	w.args.B2.Data.ImmediateCheckpoint = false
+	defer func() { w.args.B2.Data.ImmediateCheckpoint = true }()
+	return w.written(t, 1)
+}
+
+// beginBackup begins such a base backup, and returns how it will end.
+func beginBackup(t *testing.T, life *lab.Life, to lab.Folder) <-chan error {
+	t.Helper()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := life.WritingTo(to).Backup(t.Context())
+		ended <- err
+	}()
+	require.Eventually(t, func() bool {
+		var running int
+		err := life.Query(t.Context(), &running,
+			"select count(*) from pg_stat_activity where query ilike '%pg_backup_start%' and pid <> pg_backend_pid() and state = 'active'")
+		return err == nil && running == 1
+	}, time.Minute, 50*time.Millisecond)
+	return ended
+}
+
 // prefix is where a generation's objects begin in a bucket.
 func prefix(generation int) string {
 	name := namespace + "/" + cluster + "/" + cluster
@@ -272,8 +299,7 @@ type moment struct {
 
 func remember(t *testing.T, life *lab.Life) moment {
 	t.Helper()
-	contents, err := life.Contents(t.Context())
-	require.NoError(t, err)
+	contents := contentsOf(t, life)
 	now, err := life.Now(t.Context())
 	require.NoError(t, err)
 	return moment{time: now, contents: contents}
@@ -288,6 +314,30 @@ func insertAndArchive(t *testing.T, life *lab.Life, rows int) moment {
 	return m
 }
 
+// backUp takes a base backup and returns its ID.
+func backUp(t *testing.T, life *lab.Life) string {
+	t.Helper()
+	backup, err := life.Backup(t.Context())
+	require.NoError(t, err)
+	return backup.ID
+}
+
+// backupsIn are the base backups of the first generation in a store.
+func backupsIn(t *testing.T, store *s3server.Store) []catalogue.Backup {
+	t.Helper()
+	backups, err := catalogue.Backups(t.Context(), store, prefix(1))
+	require.NoError(t, err)
+	return backups
+}
+
+// contentsOf is what a database holds.
+func contentsOf(t *testing.T, life *lab.Life) lab.Contents {
+	t.Helper()
+	contents, err := life.Contents(t.Context())
+	require.NoError(t, err)
+	return contents
+}
+
 // restore makes a throw-away database from a folder, without an archiver.
 func (w *world) restore(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTarget) (*lab.Life, error) {
 	t.Helper()
@@ -299,17 +349,9 @@ func (w *world) restore(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTa
 // ends: throw them away, also what failed.
 func (w *world) restoreForNow(t *testing.T, from lab.Folder, target *cnpgv1.RecoveryTarget) (life *lab.Life, throwAway func(), err error) {
 	t.Helper()
-	dir, err := os.MkdirTemp(w.dir, "restored-")
-	require.NoError(t, err)
-	life, err = lab.Restore(t.Context(), dir, w.secrets, from, nil, target)
-	throwAway = sync.OnceFunc(func() {
-		if life != nil {
-			life.Stop()
-		}
-		_ = os.RemoveAll(dir)
+	return w.forNow(t, func(dir string) (*lab.Life, error) {
+		return lab.Restore(t.Context(), dir, w.secrets, from, nil, target)
 	})
-	t.Cleanup(throwAway)
-	return life, throwAway, err
 }
 
 // restoreByHand makes a throw-away database of a base backup of a generation, as
@@ -317,9 +359,17 @@ func (w *world) restoreForNow(t *testing.T, from lab.Folder, target *cnpgv1.Reco
 func (w *world) restoreByHand(t *testing.T, at *s3server.Store, generation int, target *cnpgv1.RecoveryTarget,
 ) (life *lab.Life, throwAway func(), err error) {
 	t.Helper()
+	return w.forNow(t, func(dir string) (*lab.Life, error) {
+		return lab.RestoreByHand(t.Context(), dir, at, prefix(generation), target)
+	})
+}
+
+// forNow makes a database in a folder that is thrown away.
+func (w *world) forNow(t *testing.T, restore func(dir string) (*lab.Life, error)) (life *lab.Life, throwAway func(), err error) {
+	t.Helper()
 	dir, err := os.MkdirTemp(w.dir, "restored-")
 	require.NoError(t, err)
-	life, err = lab.RestoreByHand(t.Context(), dir, at, prefix(generation), target)
+	life, err = restore(dir)
 	throwAway = sync.OnceFunc(func() {
 		if life != nil {
 			life.Stop()
@@ -343,8 +393,7 @@ func (w *world) requireRestores(t *testing.T, from lab.Folder, target *cnpgv1.Re
 	start := time.Now()
 	life, err := w.restore(t, from, target)
 	require.NoError(t, err)
-	got, err := life.Contents(t.Context())
-	require.NoError(t, err)
+	got := contentsOf(t, life)
 	assert.Equal(t, want.contents, got)
 	t.Logf("restored %d rows of %s from %s in %.1f s",
 		got.Rows, from.ServerName, from.Store.Name, time.Since(start).Seconds())
@@ -379,8 +428,8 @@ type timeline []moment
 
 // indexOf is the last moment with these contents.
 func (l timeline) indexOf(contents lab.Contents) int {
-	for i := len(l) - 1; i >= 0; i-- {
-		if l[i].contents == contents {
+	for i, m := range slices.Backward(l) {
+		if m.contents == contents {
 			return i
 		}
 	}
@@ -395,8 +444,7 @@ func (w *world) requireNothingLost(t *testing.T, moments timeline, before int) i
 	w.requireInvariant(t, 1)
 	life, err := w.restore(t, w.folder(t, w.mirror, 1), nil)
 	require.NoError(t, err)
-	contents, err := life.Contents(t.Context())
-	require.NoError(t, err)
+	contents := contentsOf(t, life)
 	life.Stop()
 	restored := moments.indexOf(contents)
 	require.GreaterOrEqual(t, restored, before, "restored %+v, which is none of the moments since", contents)
