@@ -18,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/homelab-iac/pulumi-cnpg-backup/components/cnpg"
 	"github.com/homelab-iac/pulumi-cnpg-backup/internal/restoretime"
@@ -58,9 +57,9 @@ func with(job batchv1.CronJob, name, value string) {
 }
 
 // runDrill runs a drill, and wants that it leaves an empty volume behind.
-func (w *world) runDrill(t *testing.T, job batchv1.CronJob, secrets client.Client) (cnpg.DrillReport, lab.Run) {
+func (w *world) runDrill(t *testing.T, job batchv1.CronJob) (cnpg.DrillReport, lab.Run) {
 	t.Helper()
-	run, err := lab.RunJob(t.Context(), job, secrets)
+	run, err := lab.RunJob(t.Context(), job, w.secrets)
 	require.NoError(t, err)
 	assert.Less(t, len(run.Message), 4096)
 	report, err := cnpg.ParseDrillReport(run.Message)
@@ -206,7 +205,7 @@ func TestDrill(t *testing.T) {
 				for _, oldest := range []bool{false, true} {
 					before, err := at.List(t.Context(), "")
 					require.NoError(t, err)
-					report, run := w.runDrill(t, w.drill(t, at, oldest), w.secrets)
+					report, run := w.runDrill(t, w.drill(t, at, oldest))
 					require.True(t, report.OK, run.Output)
 					assert.Equal(t, map[string]string{
 						"answers": "passed", "complete": "passed", "recent": "passed", "libraries": "passed",
@@ -249,117 +248,76 @@ func TestDrillFindsDamage(t *testing.T) {
 	var table string
 	require.NoError(t, life.Query(t.Context(), &table, "select pg_relation_filepath('still')"))
 
+	type prepare func(t *testing.T, job *batchv1.CronJob)
 	// changed writes another content of an object until the test ends.
-	changed := func(t *testing.T, key string, change func([]byte) []byte) {
-		t.Helper()
-		content, err := w.nas.Read(t.Context(), key)
-		require.NoError(t, err)
-		require.NoError(t, w.nas.Write(t.Context(), key, change(bytes.Clone(content))))
-		t.Cleanup(func() { assert.NoError(t, w.nas.Write(context.Background(), key, content)) })
+	changed := func(key string, change func(*testing.T, []byte) []byte) prepare {
+		return func(t *testing.T, _ *batchv1.CronJob) {
+			t.Helper()
+			content, err := w.nas.Read(t.Context(), key)
+			require.NoError(t, err)
+			require.NoError(t, w.nas.Write(t.Context(), key, change(t, bytes.Clone(content))))
+			t.Cleanup(func() { assert.NoError(t, w.nas.Write(context.Background(), key, content)) })
+		}
 	}
-	half := func(content []byte) []byte { return content[:len(content)/2] }
-	gone := func(t *testing.T, keys ...string) {
-		t.Helper()
-		back, err := w.nas.Hide(keys...)
-		require.NoError(t, err)
-		t.Cleanup(func() { assert.NoError(t, back()) })
+	half := func(_ *testing.T, content []byte) []byte { return content[:len(content)/2] }
+	gone := func(keys ...string) prepare {
+		return func(t *testing.T, _ *batchv1.CronJob) {
+			t.Helper()
+			back, err := w.nas.Hide(keys...)
+			require.NoError(t, err)
+			t.Cleanup(func() { assert.NoError(t, back()) })
+		}
+	}
+	told := func(name, value string) prepare {
+		return func(_ *testing.T, job *batchv1.CronJob) { with(*job, name, value) }
 	}
 
 	for _, test := range []struct {
 		name, code string
-		prepare    func(t *testing.T, job *batchv1.CronJob) client.Client
+		prepare    prepare
 	}{
-		{"a base backup that is cut off", "CB53", func(t *testing.T, _ *batchv1.CronJob) client.Client {
-			changed(t, base, half)
-			return w.secrets
-		}},
-		{"the data of a base backup are gone", "CB49", func(t *testing.T, _ *batchv1.CronJob) client.Client {
-			gone(t, base)
-			return w.secrets
-		}},
-		{"the end of a base backup is gone", "CB53", func(t *testing.T, _ *batchv1.CronJob) client.Client {
-			changed(t, base, func(content []byte) []byte { return content[:inTar(t, content, "backup_label")-512] })
-			return w.secrets
-		}},
-		{"no WAL", "CB50", func(t *testing.T, _ *batchv1.CronJob) client.Client {
-			gone(t, segments...)
-			return w.secrets
-		}},
-		{"no base backup", "CB46", func(t *testing.T, _ *batchv1.CronJob) client.Client {
-			var infos []string
-			for _, key := range bases {
-				infos = append(infos, filepath.Dir(key)+"/backup.info")
+		{"a base backup that is cut off", "CB53", changed(base, half)},
+		{"the data of a base backup are gone", "CB49", gone(base)},
+		{"the end of a base backup is gone", "CB53", changed(base, func(t *testing.T, content []byte) []byte {
+			return content[:inTar(t, content, "backup_label")-512]
+		})},
+		{"no WAL", "CB50", gone(segments...)},
+		{"no base backup", "CB46", gone(filepath.Dir(bases[0])+"/backup.info", filepath.Dir(bases[1])+"/backup.info")},
+		{"a page is not what was written", "CB55", changed(base, func(t *testing.T, content []byte) []byte {
+			content[inTar(t, content, table)+8192-100] ^= 0xff
+			return content
+		})},
+		{"a WAL segment in the middle is gone", "CB50", gone(middle)},
+		{"a WAL segment is not what was written", "CB54", changed(middle, func(_ *testing.T, content []byte) []byte {
+			for i := range 200 {
+				content[20_000+i] ^= 0xff
 			}
-			gone(t, infos...)
-			return w.secrets
-		}},
-		{"a page is not what was written", "CB55", func(t *testing.T, _ *batchv1.CronJob) client.Client {
-			changed(t, base, func(content []byte) []byte {
-				at := inTar(t, content, table)
-				content[at+8192-100] ^= 0xff
-				return content
-			})
-			return w.secrets
-		}},
-		{"a WAL segment in the middle is gone", "CB50", func(t *testing.T, _ *batchv1.CronJob) client.Client {
-			gone(t, middle)
-			return w.secrets
-		}},
-		{"a WAL segment is not what was written", "CB54", func(t *testing.T, _ *batchv1.CronJob) client.Client {
-			changed(t, middle, func(content []byte) []byte {
-				for i := range 200 {
-					content[20_000+i] ^= 0xff
-				}
-				return content
-			})
-			return w.secrets
-		}},
-		{"a WAL segment is cut off", "CB54", func(t *testing.T, _ *batchv1.CronJob) client.Client {
-			changed(t, middle, half)
-			return w.secrets
-		}},
-		{"a wrong key", "CB03", func(_ *testing.T, _ *batchv1.CronJob) client.Client {
-			wrong := *w.nas
+			return content
+		})},
+		{"a WAL segment is cut off", "CB54", changed(middle, half)},
+		{"a wrong key", "CB03", func(t *testing.T, _ *batchv1.CronJob) {
+			wrong, right := *w.nas, w.secrets
 			wrong.Key = "wrong-" + wrong.Key
-			return lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": &wrong},
-				map[string][]byte{"nas-ca": w.nas.Authority})
+			w.secrets = w.with(map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": &wrong})
+			t.Cleanup(func() { w.secrets = right })
 		}},
-		{"another bucket", "CB05", func(_ *testing.T, job *batchv1.CronJob) client.Client {
-			with(*job, "DESTINATION", "s3://another-bucket/"+namespace+"/"+cluster)
-			return w.secrets
-		}},
-		{"the store is away", "CB01", func(_ *testing.T, job *batchv1.CronJob) client.Client {
-			with(*job, "ENDPOINT", "http://127.0.0.1:1")
-			return w.secrets
-		}},
-		{"no space", "CB75", func(t *testing.T, job *batchv1.CronJob) client.Client {
+		{"another bucket", "CB05", told("DESTINATION", "s3://another-bucket/"+namespace+"/"+cluster)},
+		{"the store is away", "CB01", told("ENDPOINT", "http://127.0.0.1:1")},
+		{"no space", "CB75", func(t *testing.T, job *batchv1.CronJob) {
 			full := filepath.Join(lab.SmallDisk(), "full")
 			require.NoError(t, os.WriteFile(full, make([]byte, 70<<20), 0o600))
 			t.Cleanup(func() { assert.NoError(t, os.Remove(full)) })
 			lab.PutVolume(job, filepath.Join(lab.SmallDisk(), "drill"))
-			return w.secrets
 		}},
-		{"the last moment is too old", "CB78", func(_ *testing.T, job *batchv1.CronJob) client.Client {
-			with(*job, "MAX_AGE", "0.001")
-			return w.secrets
-		}},
-		{"the query returns something else", "CB79", func(_ *testing.T, job *batchv1.CronJob) client.Client {
-			with(*job, "QUERY", "select 1")
-			return w.secrets
-		}},
-		{"PostgreSQL crashes when it is asked", "CB77", func(_ *testing.T, job *batchv1.CronJob) client.Client {
-			with(*job, "QUERY", "copy (select 1) to program 'kill -9 $PPID'")
-			return w.secrets
-		}},
-		{"it takes too long", "CB80", func(_ *testing.T, job *batchv1.CronJob) client.Client {
-			with(*job, "DEADLINE", "2")
-			return w.secrets
-		}},
+		{"the last moment is too old", "CB78", told("MAX_AGE", "0.001")},
+		{"the query returns something else", "CB79", told("QUERY", "select 1")},
+		{"PostgreSQL crashes when it is asked", "CB77", told("QUERY", "copy (select 1) to program 'kill -9 $PPID'")},
+		{"it takes too long", "CB80", told("DEADLINE", "2")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			job := w.drill(t, w.nas, false)
-			secrets := test.prepare(t, &job)
-			report, run := w.runDrill(t, job, secrets)
+			test.prepare(t, &job)
+			report, run := w.runDrill(t, job)
 			assert.Equal(t, test.code, report.Code, run.Output)
 			assert.NotEmpty(t, report.Problem)
 			t.Logf("%s: %s", report.Code, report.Problem)
@@ -409,7 +367,7 @@ func TestDrillFindsDamage(t *testing.T) {
 			backUp(t, life)
 			require.NoError(t, life.Archived(t.Context()))
 			require.NoError(t, os.WriteFile(life.Settings(), before, 0o600))
-			report, run := w.runDrill(t, w.drill(t, w.b2, false), w.secrets)
+			report, run := w.runDrill(t, w.drill(t, w.b2, false))
 			assert.Equal(t, test.code, report.Code, run.Output)
 			t.Logf("%s: %s", report.Code, report.Problem)
 			execute(t, life, test.mend...)
@@ -444,7 +402,7 @@ func TestDrillSeesThroughTheDatabasesSettings(t *testing.T) {
 			require.NoError(t, w.b2.Write(t.Context(), object.Key, content))
 		}
 	}
-	report, run := w.runDrill(t, w.drill(t, w.b2, false), w.secrets)
+	report, run := w.runDrill(t, w.drill(t, w.b2, false))
 	assert.Equal(t, "CB55", report.Code, run.Output)
 	assert.Equal(t, "failed", results(report)["sound"], run.Output)
 	assert.Equal(t, "failed", results(report)["checksums"], run.Output)
@@ -466,7 +424,7 @@ func TestDrillFollowsAFailover(t *testing.T) {
 	want := func(m moment) { w.args.Drill.Result = drillResult(m) }
 	requireCode := func(t *testing.T, code string) {
 		t.Helper()
-		report, run := w.runDrill(t, w.drill(t, w.b2, false), w.secrets)
+		report, run := w.runDrill(t, w.drill(t, w.b2, false))
 		require.Equal(t, code, report.Code, run.Output)
 		t.Logf("%s: %s", report.Code, report.Problem)
 	}
@@ -521,7 +479,7 @@ func TestDrillTakesTheClustersSettings(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.args.Spec.PostgresConfiguration.Parameters = test.settings
-			report, run := w.runDrill(t, w.drill(t, w.b2, false), w.secrets)
+			report, run := w.runDrill(t, w.drill(t, w.b2, false))
 			assert.Equal(t, test.code, report.Code, run.Output)
 			assert.Contains(t, report.Problem, test.problem)
 			t.Logf("%s: %s", report.Code, report.Problem)
@@ -563,7 +521,7 @@ func TestDrillIsKilled(t *testing.T) {
 	w, _, _ := drilled(t, asItIs)
 	before, err := w.nas.List(t.Context(), "")
 	require.NoError(t, err)
-	_, whole := w.runDrill(t, w.drill(t, w.nas, false), w.secrets)
+	_, whole := w.runDrill(t, w.drill(t, w.nas, false))
 	for i := range kills {
 		after := time.Duration(rand.Int64N(int64(whole.Took)))
 		ctx, cancel := context.WithTimeout(t.Context(), after)
@@ -580,7 +538,7 @@ func TestDrillIsKilled(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, before, now)
 	}
-	report, run := w.runDrill(t, w.drill(t, w.nas, false), w.secrets)
+	report, run := w.runDrill(t, w.drill(t, w.nas, false))
 	assert.True(t, report.OK, run.Output)
 }
 
@@ -614,7 +572,7 @@ func TestDrillFigures(t *testing.T) {
 			life.Stop()
 			require.NoError(t, os.RemoveAll(filepath.Join(w.dir, "first")))
 			for _, at := range []*s3server.Store{w.b2, w.nas} {
-				report, run := w.runDrill(t, w.drill(t, at, false), w.secrets)
+				report, run := w.runDrill(t, w.drill(t, at, false))
 				require.True(t, report.OK, run.Output)
 				t.Logf("FIGURE %s: %.2f GB, stored %.2f GB, %d WAL files: %d s, of which base backup %d, WAL %d, checks %d; %.1f s of CPU, %d MiB; estimate %s",
 					report.Copy, float64(report.Size)/1e9, float64(report.Stored)/1e9, report.WAL, report.Seconds, report.BaseSeconds,
