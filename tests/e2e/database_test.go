@@ -56,14 +56,27 @@ func (w *world) requireContents(t *testing.T, db entry, database string, want co
 	require.Equal(t, want, contents(got))
 }
 
+// endSegment ends the WAL segment that is being written, and returns its name.
+func (w *world) endSegment(ctx context.Context, db entry) (name string, err error) {
+	for _, statement := range []string{
+		// A segment in which nothing is written is not switched.
+		"select pg_logical_emit_message(true, 'e2e', 'the end of a segment')",
+		// The switch comes after the commit of what was written, so in a
+		// transaction of its own.
+		"select pg_walfile_name(pg_switch_wal())",
+	} {
+		if name, err = w.psql(ctx, db.namespace(), db.cluster(), db.name(), statement); err != nil {
+			return "", err
+		}
+	}
+	return name, nil
+}
+
 // archived waits until all that is written now lies in the archive.
 func (w *world) archived(t *testing.T, db entry) {
 	t.Helper()
-	// A segment in which nothing is written is not switched.
-	w.query(t, db, "select pg_logical_emit_message(true, 'e2e', 'the end of a segment')")
-	// The switch comes after the commit of what was written, so in a
-	// transaction of its own.
-	segment := w.query(t, db, "select pg_walfile_name(pg_switch_wal())")
+	segment, err := w.endSegment(t.Context(), db)
+	require.NoError(t, err)
 	eventually(t, w.patience, db.cluster()+" has archived "+segment, func(ctx context.Context) error {
 		last, err := w.psql(ctx, db.namespace(), db.cluster(), db.name(),
 			"select coalesce(last_archived_wal, '') || ' ' || coalesce(last_failed_wal, '') from pg_stat_archiver")
@@ -75,6 +88,23 @@ func (w *world) archived(t *testing.T, db entry) {
 		}
 		return nil
 	})
+}
+
+// copied adds rows, has both stores hold them, and returns what the database holds.
+func (w *world) copied(t *testing.T, db entry, rows int) contents {
+	t.Helper()
+	held := w.write(t, db, rows)
+	w.archived(t, db)
+	w.mirror(t, db)
+	return held
+}
+
+// restorable waits until a database runs, archives and has a base backup.
+func (w *world) restorable(t *testing.T, db entry) {
+	t.Helper()
+	w.ready(t, db.namespace(), db.cluster())
+	w.archiving(t, db.namespace(), db.cluster())
+	w.backedUp(t, db)
 }
 
 // backedUp waits until a database's newest generation has a base backup.
@@ -154,16 +184,22 @@ func (w *world) mirrored(t *testing.T, db entry) ([]catalogue.Backup, mirror.Fol
 // startMirror makes a Job of a database's CronJob.
 func (w *world) startMirror(t *testing.T, db entry) *batchv1.Job {
 	t.Helper()
-	jobs := w.typed.BatchV1()
-	cron, err := jobs.CronJobs(db.namespace()).Get(t.Context(), db.cluster()+"-mirror", metav1.GetOptions{})
-	require.NoError(t, err)
-	job := &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: cron.Name + "-", OwnerReferences: []metav1.OwnerReference{{
+	return w.startJob(t, db.namespace(), db.cluster()+"-mirror", func(cron *batchv1.CronJob, job *batchv1.Job) {
+		job.OwnerReferences = []metav1.OwnerReference{{
 			APIVersion: "batch/v1", Kind: "CronJob", Name: cron.Name, UID: cron.UID, Controller: new(true),
-		}}},
-		Spec: cron.Spec.JobTemplate.Spec,
-	}
-	job, err = jobs.Jobs(db.namespace()).Create(t.Context(), job, metav1.CreateOptions{})
+		}}
+	})
+}
+
+// startJob makes a Job of a CronJob, with a change.
+func (w *world) startJob(t *testing.T, namespace, cronJob string, change func(*batchv1.CronJob, *batchv1.Job)) *batchv1.Job {
+	t.Helper()
+	jobs := w.typed.BatchV1()
+	cron, err := jobs.CronJobs(namespace).Get(t.Context(), cronJob, metav1.GetOptions{})
+	require.NoError(t, err)
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{GenerateName: cron.Name + "-"}, Spec: cron.Spec.JobTemplate.Spec}
+	change(cron, job)
+	job, err = jobs.Jobs(namespace).Create(t.Context(), job, metav1.CreateOptions{})
 	require.NoError(t, err)
 	return job
 }

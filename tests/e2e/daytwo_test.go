@@ -190,10 +190,22 @@ func ids(backups []catalogue.Backup) []string {
 // takeBackup takes a base backup now.
 func (w *world) takeBackup(t *testing.T, namespace, cluster, name string) {
 	t.Helper()
+	w.startBackup(t, namespace, cluster, name)
+	w.completed(t, namespace, name)
+}
+
+// startBackup asks for a base backup.
+func (w *world) startBackup(t *testing.T, namespace, cluster, name string) {
+	t.Helper()
 	w.apply(t, "postgresql.cnpg.io/v1", "Backup", namespace, name, map[string]any{
 		"cluster": map[string]any{"name": cluster}, "method": "plugin",
 		"pluginConfiguration": map[string]any{"name": barmanPlugin},
 	})
+}
+
+// completed waits for a base backup and returns barman's ID of it.
+func (w *world) completed(t *testing.T, namespace, name string) (id string) {
+	t.Helper()
 	eventually(t, w.patience, "Backup "+name, func(ctx context.Context) error {
 		backup, err := w.client.Get(ctx, backupKind(), namespace, name)
 		if err != nil {
@@ -202,8 +214,10 @@ func (w *world) takeBackup(t *testing.T, namespace, cluster, name string) {
 		if phase := field(backup, "status", "phase"); phase != "completed" {
 			return fmt.Errorf("phase %q: %s", phase, field(backup, "status", "error"))
 		}
+		id = field(backup, "status", "backupId")
 		return nil
 	})
+	return id
 }
 
 // testJobRunsItself waits for the CronJob to start a run by its schedule.

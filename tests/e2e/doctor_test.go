@@ -57,12 +57,8 @@ func TestDoctor(t *testing.T) {
 	require.True(t, part("healthy", func(t *testing.T) {
 		w.up(t)
 		for _, db := range w.databases {
-			w.ready(t, db.namespace(), db.cluster())
-			w.archiving(t, db.namespace(), db.cluster())
-			w.backedUp(t, db)
-			w.write(t, db, 100)
-			w.archived(t, db)
-			w.mirror(t, db)
+			w.restorable(t, db)
+			w.copied(t, db, 100)
 		}
 	}), "what follows needs this")
 	part("the key is revoked", func(t *testing.T) { d.testRevokedKey(t, shop) })

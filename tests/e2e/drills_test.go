@@ -38,9 +38,7 @@ func TestDrills(t *testing.T) {
 	notes.spec()["bootstrap"].(entry)["initdb"].(entry)["dataChecksums"] = true
 	w.add(notes)
 	w.up(t)
-	w.ready(t, notes.namespace(), notes.cluster())
-	w.archiving(t, notes.namespace(), notes.cluster())
-	w.backedUp(t, notes)
+	w.restorable(t, notes)
 	w.query(t, notes, "create table "+stillTable+" as select i, md5(i::text) from generate_series(1, 20000) as i")
 	// What is frozen is written to no more: WAL would bring the right page back.
 	w.query(t, notes, "vacuum (freeze) "+stillTable)
@@ -67,10 +65,7 @@ const stillTable = "still"
 
 // testDrills has the copies of a database restore themselves as they are now.
 func (w *world) testDrills(t *testing.T, db entry) {
-	held := w.write(t, db, 100)
-	w.archived(t, db)
-	w.mirror(t, db)
-	w.requireDrillsPass(t, db, held)
+	w.requireDrillsPass(t, db, w.copied(t, db, 100))
 }
 
 // requireDrillsPass wants both copies of a database to restore by themselves to
@@ -105,9 +100,6 @@ func (w *world) startDrill(t *testing.T, db entry, at cnpg.Location, oldest bool
 	changes ...func(*corev1.PodSpec),
 ) *batchv1.Job {
 	t.Helper()
-	jobs := w.typed.BatchV1()
-	cron, err := jobs.CronJobs(db.namespace()).Get(t.Context(), db.name()+"-drill-"+string(at), metav1.GetOptions{})
-	require.NoError(t, err)
 	turn := ""
 	if oldest {
 		turn = "0"
@@ -116,18 +108,14 @@ func (w *world) startDrill(t *testing.T, db entry, at cnpg.Location, oldest bool
 		"QUERY": readContents, "RESULT": string(want), "DATABASE": db.name(),
 		"TURN": turn, "PERIOD": strconv.FormatInt(4*time.Now().Unix(), 10),
 	}
-	spec := cron.Spec.JobTemplate.Spec
-	for name, value := range said {
-		setVariable(&spec.Template.Spec, name, value)
-	}
-	for _, change := range changes {
-		change(&spec.Template.Spec)
-	}
-	job, err := jobs.Jobs(db.namespace()).Create(t.Context(), &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: cron.Name + "-"}, Spec: spec,
-	}, metav1.CreateOptions{})
-	require.NoError(t, err)
-	return job
+	return w.startJob(t, db.namespace(), db.name()+"-drill-"+string(at), func(_ *batchv1.CronJob, job *batchv1.Job) {
+		for name, value := range said {
+			setVariable(&job.Spec.Template.Spec, name, value)
+		}
+		for _, change := range changes {
+			change(&job.Spec.Template.Spec)
+		}
+	})
 }
 
 // setVariable sets a variable of those containers that have it.

@@ -47,12 +47,8 @@ func (w *world) patch(t *testing.T, kind schema.GroupVersionKind, namespace, nam
 func (w *world) archivingFails(t *testing.T, db entry) {
 	t.Helper()
 	eventually(t, 3*time.Minute, db.cluster()+" does not archive", func(ctx context.Context) error {
-		for _, statement := range []string{
-			"select pg_logical_emit_message(true, 'e2e', 'the end of a segment')", "select pg_switch_wal()",
-		} {
-			if _, err := w.psql(ctx, db.namespace(), db.cluster(), db.name(), statement); err != nil {
-				return err
-			}
+		if _, err := w.endSegment(ctx, db); err != nil {
+			return err
 		}
 		time.Sleep(5 * time.Second)
 		found, err := w.client.Get(ctx, clusterKind(), db.namespace(), db.cluster())
@@ -280,17 +276,8 @@ func (d *doctor) testOutOfMemory(t *testing.T, db entry) {
 	}()
 	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB24"})
 	d.restart(t, db)
-	d.startBackup(t, db, "out-of-memory")
+	d.startBackup(t, db.namespace(), db.cluster(), "out-of-memory")
 	d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB23"})
-}
-
-// startBackup asks for a base backup.
-func (d *doctor) startBackup(t *testing.T, db entry, name string) {
-	t.Helper()
-	d.apply(t, "postgresql.cnpg.io/v1", "Backup", db.namespace(), name, map[string]any{
-		"cluster": map[string]any{"name": db.cluster()}, "method": "plugin",
-		"pluginConfiguration": map[string]any{"name": barmanPlugin},
-	})
 }
 
 // testStuck keeps a base backup from ending, and says that it began yesterday.
@@ -298,7 +285,7 @@ func (d *doctor) testStuck(t *testing.T, db entry, b2 *gate) {
 	ctx, release := context.WithCancel(t.Context())
 	defer release()
 	b2.answers(hold(ctx, "/base/"), func() {
-		d.startBackup(t, db, "endless")
+		d.startBackup(t, db.namespace(), db.cluster(), "endless")
 		defer d.delete(t, backupKind(), db.namespace(), "endless")
 		eventually(t, time.Minute, "the base backup has begun", func(ctx context.Context) error {
 			backup, err := d.client.Get(ctx, backupKind(), db.namespace(), "endless")
@@ -326,7 +313,7 @@ func (d *doctor) testFailedUpload(t *testing.T, db entry, b2 *gate) {
 		refuse(w, r, http.StatusInternalServerError, "InternalError", "An internal error occurred.")
 		return true
 	}, func() {
-		d.startBackup(t, db, "not-uploaded")
+		d.startBackup(t, db.namespace(), db.cluster(), "not-uploaded")
 		defer d.delete(t, backupKind(), db.namespace(), "not-uploaded")
 		d.requireSaid(t, said{"exit": "1", db.name() + " archive": "RESTORES CB48"})
 	})
@@ -446,11 +433,7 @@ func (d *doctor) testFullVolume(t *testing.T, db entry) {
 	d.archivingFails(t, db)
 	eventually(t, 5*time.Minute, "the volume is full", func(ctx context.Context) error {
 		for range 20 {
-			_, err := d.psql(ctx, db.namespace(), db.cluster(), db.name(), "select pg_logical_emit_message(true, 'e2e', 'more')")
-			if err == nil {
-				_, err = d.psql(ctx, db.namespace(), db.cluster(), db.name(), "select pg_switch_wal()")
-			}
-			if err != nil {
+			if _, err := d.endSegment(ctx, db); err != nil {
 				break
 			}
 		}

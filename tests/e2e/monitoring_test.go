@@ -111,13 +111,15 @@ func TestMonitoring(t *testing.T) {
 	})
 	t.Run("the archive is away", func(t *testing.T) {
 		stopped(t, w.b2, func() {
-			w.query(t, shop, "select pg_logical_emit_message(true, 'e2e', 'more')")
-			w.query(t, shop, "select pg_switch_wal()")
-			w.fires(t, shop, "CNPGWALArchivingFailing", "CB32")
-			for range 16 {
-				w.query(t, shop, "select pg_logical_emit_message(true, 'e2e', 'more')")
-				w.query(t, shop, "select pg_switch_wal()")
+			endSegments := func(count int) {
+				for range count {
+					_, err := w.endSegment(t.Context(), shop)
+					require.NoError(t, err)
+				}
 			}
+			endSegments(1)
+			w.fires(t, shop, "CNPGWALArchivingFailing", "CB32")
+			endSegments(16)
 			w.fires(t, shop, "CNPGWALVolumeAlmostFull", "CB33")
 			w.seenOnPanels(t)
 		})
@@ -248,19 +250,11 @@ func (w *watched) patch(t *testing.T, kind schema.GroupVersionKind, namespace, n
 // job --from" does, and has a name like those. It is not tried again.
 func (w *watched) startRun(t *testing.T, namespace, cronJob string) *batchv1.Job {
 	t.Helper()
-	cron, err := w.typed.BatchV1().CronJobs(namespace).Get(t.Context(), cronJob, metav1.GetOptions{})
-	require.NoError(t, err)
-	job := &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{
-			Name:            fmt.Sprintf("%s-%d", cron.Name, time.Now().Unix()),
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(cron, batchv1.SchemeGroupVersion.WithKind("CronJob"))},
-		},
-		Spec: cron.Spec.JobTemplate.Spec,
-	}
-	job.Spec.BackoffLimit = new(int32(0))
-	job, err = w.typed.BatchV1().Jobs(namespace).Create(t.Context(), job, metav1.CreateOptions{})
-	require.NoError(t, err)
-	return job
+	return w.startJob(t, namespace, cronJob, func(cron *batchv1.CronJob, job *batchv1.Job) {
+		job.Name = fmt.Sprintf("%s-%d", cron.Name, time.Now().Unix())
+		job.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(cron, batchv1.SchemeGroupVersion.WithKind("CronJob"))}
+		job.Spec.BackoffLimit = new(int32(0))
+	})
 }
 
 // run wants such a run to end well.
@@ -308,10 +302,7 @@ func (w *watched) testBackup(t *testing.T, db entry, b2 *gate) {
 		refuse(out, r, http.StatusForbidden, "AccessDenied", "Cannot upload files, storage cap exceeded.")
 		return true
 	}, func() {
-		w.apply(t, "postgresql.cnpg.io/v1", "Backup", db.namespace(), "refused", map[string]any{
-			"cluster": map[string]any{"name": db.cluster()}, "method": "plugin",
-			"pluginConfiguration": map[string]any{"name": barmanPlugin},
-		})
+		w.startBackup(t, db.namespace(), db.cluster(), "refused")
 		w.fires(t, db, "CNPGBackupFailed", "CB45")
 	})
 	// The sidecar keeps an ObjectStore that it has read for ten seconds, and with one

@@ -35,12 +35,8 @@ func TestTheNASMoves(t *testing.T) {
 		}
 	}
 	each(func(db entry) {
-		w.ready(t, db.namespace(), db.cluster())
-		w.archiving(t, db.namespace(), db.cluster())
-		w.backedUp(t, db)
-		w.write(t, db, 500)
-		w.archived(t, db)
-		w.mirror(t, db)
+		w.restorable(t, db)
+		w.copied(t, db, 500)
 	})
 	d := newDoctor(t, w)
 	restarts := map[string]map[string]int32{}
@@ -79,12 +75,7 @@ func TestTheNASMoves(t *testing.T) {
 	time.Sleep(30 * time.Second)
 	require.Contains(t, copyNAS(t, old, next), " 0 of them missing")
 	t.Log("step 7: run the mirrors")
-	held := map[string]contents{}
-	each(func(db entry) {
-		held[db.name()] = w.write(t, db, 500)
-		w.archived(t, db)
-		w.mirror(t, db)
-	})
+	each(func(db entry) { w.copied(t, db, 500) })
 	load.end()
 	t.Log("step 8: the old one is switched off")
 	old.Stop()
@@ -94,10 +85,7 @@ func TestTheNASMoves(t *testing.T) {
 	d.requireHealthy(t)
 
 	each(func(db entry) {
-		held[db.name()] = w.write(t, db, 500)
-		w.archived(t, db)
-		w.mirror(t, db)
-		w.requireDrillsPass(t, db, held[db.name()])
+		w.requireDrillsPass(t, db, w.copied(t, db, 500))
 		w.archiving(t, db.namespace(), db.cluster())
 		assert.Equal(t, restarts[db.name()], w.restarts(t, db), "nothing restarts")
 	})

@@ -60,9 +60,7 @@ func (w *world) testCopies(t *testing.T, db entry) {
 func (w *world) testNextLife(t *testing.T, name, source string) {
 	var db entry
 	w.edit(name, func(each entry) { db = each })
-	before := w.write(t, db, 300)
-	w.archived(t, db)
-	w.mirror(t, db)
+	before := w.copied(t, db, 300)
 
 	w.delete(t, clusterKind(), db.namespace(), db.cluster())
 	begin := time.Now()
@@ -74,9 +72,7 @@ func (w *world) testNextLife(t *testing.T, name, source string) {
 	w.requireContents(t, db, db.name(), before)
 	w.archiving(t, db.namespace(), db.cluster())
 	w.backedUp(t, db)
-	w.write(t, db, 300)
-	w.archived(t, db)
-	w.mirror(t, db)
+	w.copied(t, db, 300)
 }
 
 // testSiteLoss leaves nothing but the off-site store, Bitwarden and the stack
@@ -84,9 +80,7 @@ func (w *world) testNextLife(t *testing.T, name, source string) {
 func (w *world) testSiteLoss(t *testing.T) {
 	held := map[string]contents{}
 	for _, db := range w.databases {
-		held[db.name()] = w.write(t, db, 200)
-		w.archived(t, db)
-		w.mirror(t, db)
+		held[db.name()] = w.copied(t, db, 200)
 	}
 	keys := w.held(t, b2Item)
 	w.loseSite(t)

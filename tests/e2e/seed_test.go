@@ -47,18 +47,7 @@ func (w *world) testBackupNamesAnotherStore(t *testing.T, db entry) {
 			"name": barmanPlugin, "parameters": map[string]any{"barmanObjectName": db.name() + "-minio-store"},
 		},
 	})
-	var id string
-	eventually(t, 5*time.Minute, "Backup to-the-nas", func(ctx context.Context) error {
-		backup, err := w.client.Get(ctx, backupKind(), db.namespace(), "to-the-nas")
-		if err != nil {
-			return err
-		}
-		if phase := field(backup, "status", "phase"); phase != "completed" {
-			return fmt.Errorf("phase %q: %s", phase, field(backup, "status", "error"))
-		}
-		id = field(backup, "status", "backupId")
-		return nil
-	})
+	id := w.completed(t, db.namespace(), "to-the-nas")
 	inArchive, err := w.b2.List(t.Context(), db.folder(db.serverName())+"/base/"+id)
 	require.NoError(t, err)
 	assert.NotEmpty(t, inArchive, "the backup is where the cluster's own go")
