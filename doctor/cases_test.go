@@ -36,18 +36,17 @@ import (
 //nolint:gochecknoglobals // a flag
 var update = flag.Bool("update", false, "write testdata as it is now")
 
-// cases are the faults that people had, by the words that they saw; where those
-// come from is in docs/troubleshooting.md.
-func cases() []struct {
+// fault is something that people had, and what is named of it.
+type fault struct {
 	name  string
 	codes string // all that is named: of the archive, then of the mirror
 	cause func(*scene)
-} {
-	return []struct {
-		name  string
-		codes string
-		cause func(*scene)
-	}{
+}
+
+// cases are the faults that people had, by the words that they saw; where those
+// come from is in docs/troubleshooting.md.
+func cases() []fault {
+	return []fault{
 		{"healthy", " ", func(*scene) {}},
 		{"P01 expected empty archive", "CB31 ", func(s *scene) {
 			s.archivingFails(exitStatus(1), "ERROR: WAL archive check failed for server authentik-postgresql-2: Expected empty archive")
@@ -193,10 +192,7 @@ func cases() []struct {
 			s.backups = append(s.backups, s.backup("b", cnpgv1.BackupPhaseFailed, 22*time.Hour, "rpc error: code = Unknown desc = exit status 1"))
 		}},
 		{"P17 the key does not arrive", "CB12 ", func(s *scene) {
-			s.external = map[string]any{
-				"type": "Ready", "status": "False", "reason": "SecretSyncedError", "message": "could not get secret data from provider",
-				"lastTransitionTime": ago(30 * time.Hour).Format(time.RFC3339),
-			}
+			s.external = notReady("SecretSyncedError", "could not get secret data from provider", 30*time.Hour)
 			s.more = append(s.more, &corev1.Event{
 				ObjectMeta:     metav1.ObjectMeta{Name: "e", Namespace: "auth"},
 				InvolvedObject: corev1.ObjectReference{Kind: "ExternalSecret", Name: cnpg.B2Secret}, Type: corev1.EventTypeWarning,
@@ -204,21 +200,12 @@ func cases() []struct {
 			})
 		}},
 		{"P17 the store to Bitwarden is not ready", "CB10 ", func(s *scene) {
-			s.secretStore = map[string]any{
-				"type": "Ready", "status": "False", "reason": "InvalidProviderConfig", "message": "unable to create client",
-				"lastTransitionTime": ago(30 * time.Hour).Format(time.RFC3339),
-			}
-			s.external = map[string]any{
-				"type": "Ready", "status": "False", "reason": "SecretSyncedError", "message": "the desired SecretStore bitwarden-backend is not ready",
-				"lastTransitionTime": ago(29 * time.Hour).Format(time.RFC3339),
-			}
+			s.secretStore = notReady("InvalidProviderConfig", "unable to create client", 30*time.Hour)
+			s.external = notReady("SecretSyncedError", "the desired SecretStore bitwarden-backend is not ready", 29*time.Hour)
 		}},
 		{"P17 the store to Bitwarden is gone", "CB10 ", func(s *scene) {
 			s.secretStore = nil
-			s.external = map[string]any{
-				"type": "Ready", "status": "False", "reason": "SecretSyncedError", "message": "could not get provider client",
-				"lastTransitionTime": ago(29 * time.Hour).Format(time.RFC3339),
-			}
+			s.external = notReady("SecretSyncedError", "could not get provider client", 29*time.Hour)
 		}},
 		{"P18 WAL and no base backup", "CB44 ", func(s *scene) {
 			s.archive.remove("base/")
@@ -346,29 +333,22 @@ func cases() []struct {
 			d.kept, d.running, d.lastSuccess, d.lastScheduled = false, true, 7*day, time.Hour
 		}},
 		{"a drill finds damage", "CB54 ", func(s *scene) {
-			d := s.drilled()
-			d.failed = "b2"
-			d.report = `{"version":1,"ok":false,"code":"CB54","problem":"WAL 00000001000000040000000A cannot be unpacked","copy":"b2","backup":"20261122T020003"}`
+			s.drillFails("b2", `{"version":1,"ok":false,"code":"CB54","problem":"WAL 00000001000000040000000A cannot be unpacked","copy":"b2","backup":"20261122T020003"}`)
 		}},
 		{"a drill finds damage, and there is a newer base backup", "CB53 ", func(s *scene) {
-			d := s.drilled()
-			d.failed = "b2"
-			d.report = `{"version":1,"ok":false,"code":"CB53","problem":"data.tar.gz cannot be unpacked","copy":"b2","backup":"20261115T020003"}`
+			s.drillFails("b2", `{"version":1,"ok":false,"code":"CB53","problem":"data.tar.gz cannot be unpacked","copy":"b2","backup":"20261115T020003"}`)
 		}},
 		{"a drill finds what a later release knows", "CB83 ", func(s *scene) {
-			d := s.drilled()
-			d.failed, d.report = "b2", `{"version":1,"ok":false,"code":"CB99","problem":"the moon is full","copy":"b2","backup":"20261122T020003"}`
+			s.drillFails("b2", `{"version":1,"ok":false,"code":"CB99","problem":"the moon is full","copy":"b2","backup":"20261122T020003"}`)
 		}},
 		{"a drill fails without a report", " CB83", func(s *scene) { s.drilled().failed = "minio" }},
 		{"a drill finds what is seen without it", "CB50 ", func(s *scene) {
-			d := s.drilled()
-			d.failed, d.report = "b2", `{"version":1,"ok":false,"code":"CB50","problem":"WAL is missing","copy":"b2","backup":"20261122T020003"}`
+			s.drillFails("b2", `{"version":1,"ok":false,"code":"CB50","problem":"WAL is missing","copy":"b2","backup":"20261122T020003"}`)
 			s.archive.remove(segment(1050))
 		}},
 		{"a drill restores what the mirror's job has not brought", " CB62", func(s *scene) {
 			s.job.Spec.Suspend = new(true)
-			d := s.drilled()
-			d.failed, d.report = "minio", `{"version":1,"ok":false,"code":"CB78","problem":"it ends 6 days ago","copy":"minio","backup":"20261115T020003"}`
+			s.drillFails("minio", `{"version":1,"ok":false,"code":"CB78","problem":"it ends 6 days ago","copy":"minio","backup":"20261115T020003"}`)
 		}},
 		{"drills do not run any more", "CB84 CB84", func(s *scene) {
 			d := s.drilled()
@@ -423,10 +403,8 @@ func TestCases(t *testing.T) {
 					named[string(finding.Code)] = true
 				}
 			}
-			want, wantMirror := test.codes, ""
-			if i := strings.LastIndex(test.codes, " "); i >= 0 {
-				want, wantMirror = test.codes[:i], test.codes[i+1:]
-			}
+			last := strings.LastIndex(test.codes, " ")
+			want, wantMirror := test.codes[:last], test.codes[last+1:]
 			assert.Equal(t, want, strings.Join(codes[0], " "), "of the archive")
 			assert.Equal(t, wantMirror, strings.Join(codes[1], " "), "of the mirror")
 
@@ -483,8 +461,7 @@ func TestRights(t *testing.T) {
 		s := healthy()
 		test.cause(s)
 		_, actions, logs := s.examine(t)
-		storage := storage()
-		l := []cnpg.Layout{s.args.Layout("authentik", &storage)}
+		l := []cnpg.Layout{s.layout()}
 		rules := map[string][]cluster.Rule{"auth": cluster.Rules(l), "cnpg-system": cluster.OperatorRules(), "": cluster.RulesBeside(l)}
 		for _, action := range actions {
 			right := action.GetVerb() + " " + action.GetResource().Resource
@@ -518,8 +495,7 @@ func TestWithoutRights(t *testing.T) {
 		return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", errors.New("no rule allows it"))
 	})
 	client := cluster.Client{Objects: objects, Operator: "cnpg-system"}
-	storage := storage()
-	l := s.args.Layout("authentik", &storage)
+	l := s.layout()
 	snapshot, err := client.Read(t.Context(), l)
 	require.NoError(t, err)
 	assert.Len(t, snapshot.Unread, 11, "whether there is External Secrets it could not see either")

@@ -75,8 +75,7 @@ func healthy() *scene {
 		args:    cnpg.DatabaseArgs{Namespace: "auth", Cluster: "authentik-postgresql", Backup: cnpg.Backup{Generation: 2, Schedule: "0 0 2 * * 0"}},
 		archive: newTree(), mirror: newTree(), logs: map[string]string{},
 	}
-	storage := storage()
-	l := s.args.Layout("authentik", &storage)
+	l := s.layout()
 	s.cluster = &cnpgv1.Cluster{
 		ObjectMeta: metav1.ObjectMeta{Name: l.Cluster, Namespace: l.Namespace},
 		Status: cnpgv1.ClusterStatus{
@@ -108,11 +107,10 @@ func healthy() *scene {
 		ObjectMeta: metav1.ObjectMeta{Name: l.MirrorJob, Namespace: l.Namespace, CreationTimestamp: ago(90 * day)},
 		Status:     batchv1.CronJobStatus{LastSuccessfulTime: new(ago(50 * time.Minute))},
 	}
-	controller := true
 	s.run = &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: l.MirrorJob + "-29384", Namespace: l.Namespace, CreationTimestamp: ago(54 * time.Minute),
-			OwnerReferences: []metav1.OwnerReference{{Kind: "CronJob", Name: l.MirrorJob, Controller: &controller}},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "CronJob", Name: l.MirrorJob, Controller: new(true)}},
 		},
 		Status: batchv1.JobStatus{Succeeded: 1},
 	}
@@ -138,6 +136,21 @@ func healthy() *scene {
 	s.archive.wal(200, 1121)
 	s.mirror.wal(200, 1108)
 	return s
+}
+
+// layout is where the database is, as the doctor works it out.
+func (s *scene) layout() cnpg.Layout {
+	storage := storage()
+	storage.PluginVersion = s.plugin
+	return s.args.Layout("authentik", &storage)
+}
+
+// notReady is a condition that has been so for a while.
+func notReady(reason, message string, age time.Duration) map[string]any {
+	return map[string]any{
+		"type": "Ready", "status": "False", "reason": reason, "message": message,
+		"lastTransitionTime": ago(age).Format(time.RFC3339),
+	}
 }
 
 func storage() cnpg.StorageArgs {
@@ -215,6 +228,12 @@ type drill struct {
 	running, suspended bool
 	// lastScheduled is when a run last began.
 	lastSuccess, lastScheduled, created time.Duration
+}
+
+// drillFails has the last drill of a copy fail with a report.
+func (s *scene) drillFails(copied, report string) {
+	d := s.drilled()
+	d.failed, d.report = copied, report
 }
 
 // drilled switches the drills on.
@@ -350,9 +369,7 @@ func (s *scene) objects(t *testing.T) []runtime.Object {
 // examine reads the scene as the doctor reads a cluster and its stores.
 func (s *scene) examine(t *testing.T) (*report.Report, []clienttesting.Action, []string) {
 	t.Helper()
-	storage := storage()
-	storage.PluginVersion = s.plugin
-	l := s.args.Layout("authentik", &storage)
+	l := s.layout()
 	l.Archive.FormerEndpoint = s.former
 	kinds := map[schema.GroupVersionResource]string{}
 	for group, names := range map[string][]string{
