@@ -31,6 +31,18 @@ func connect(t *testing.T, address string) plugin.Provider {
 	return plugin.NewProviderWithClient(nil, pulumirpc.NewResourceProviderClient(connection), false)
 }
 
+// configure gives a provider a configuration that it has checked.
+func configure(t *testing.T, p plugin.Provider, of string, checked plugin.CheckConfigResponse) {
+	t.Helper()
+	require.Empty(t, checked.Failures)
+	provided := urn("pulumi:providers:"+of, "default")
+	name, id, kind := provided.Name(), resource.ID("default"), provided.Type()
+	_, err := p.Configure(t.Context(), plugin.ConfigureRequest{
+		URN: &provided, Name: &name, Type: &kind, ID: &id, Inputs: checked.Properties,
+	})
+	require.NoError(t, err)
+}
+
 // lookUp looks a variable up in an environment.
 func lookUp(environment []string) func(name string) string {
 	return func(name string) string {

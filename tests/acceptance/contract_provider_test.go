@@ -46,18 +46,11 @@ func (s *suite) newContract(t *testing.T, config map[string]any, environment ...
 		address = s.serveStandIn(t, environment)
 	}
 	c := &contract{suite: s, Provider: connect(t, address)}
-	provided := urn("pulumi:providers:kubernetes", "default")
 	checked, err := c.CheckConfig(t.Context(), plugin.CheckConfigRequest{
-		URN: provided, News: resource.NewPropertyMapFromMap(config),
+		URN: urn("pulumi:providers:kubernetes", "default"), News: resource.NewPropertyMapFromMap(config),
 	})
 	require.NoError(t, err)
-	require.Empty(t, checked.Failures)
-	name, id := provided.Name(), resource.ID("default")
-	kind := provided.Type()
-	_, err = c.Configure(t.Context(), plugin.ConfigureRequest{
-		URN: &provided, Name: &name, Type: &kind, ID: &id, Inputs: checked.Properties,
-	})
-	require.NoError(t, err)
+	configure(t, c.Provider, "kubernetes", checked)
 	return c
 }
 

@@ -30,7 +30,8 @@ import (
 // doctor is the program, a project for it, and the rights that it has.
 type doctor struct{ program, dir string }
 
-func newDoctor(t *testing.T, stack string) doctor {
+// newDoctor builds it for a database in a namespace, with stores at two endpoints.
+func newDoctor(t *testing.T, namespace, b2, nas string) doctor {
 	t.Helper()
 	dir := t.TempDir()
 	d := doctor{program: filepath.Join(dir, "doctor"), dir: dir}
@@ -39,8 +40,16 @@ func newDoctor(t *testing.T, stack string) doctor {
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, string(output))
 	for name, content := range map[string]string{
-		"Pulumi.yaml":                "name: cnpg-backup\nruntime: go\nmain: stacks\nstackConfigDir: stacks\n",
-		"stacks/Pulumi.homelab.yaml": stack,
+		"Pulumi.yaml": "name: cnpg-backup\nruntime: go\nmain: stacks\nstackConfigDir: stacks\n",
+		"stacks/Pulumi.homelab.yaml": fmt.Sprintf(`config:
+  cnpg-backup:b2: { bucket: homelab-cnpg-b2, region: us-west-002, endpoint: %q }
+  cnpg-backup:minio: { bucket: homelab-postgres-backups, endpoint: %q, secret: nas-credentials }
+  cnpg-backup:bitwarden: { store: bitwarden-backend, item: backblaze-b2-cnpg-offsite }
+  cnpg-backup:databases:
+    - name: wiki
+      namespace: %s
+      spec: { instances: 1, imageName: "ghcr.io/cloudnative-pg/postgresql:17.7", storage: { size: 1Gi } }
+`, b2, nas, namespace),
 	} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
@@ -117,15 +126,7 @@ func (doctor) pod(t *testing.T, namespace string) *unstructured.Unstructured {
 func (s *suite) testDoctor(t *testing.T) {
 	const namespace = "checkup"
 	// Nobody listens there.
-	d := newDoctor(t, `config:
-  cnpg-backup:b2: { bucket: homelab-cnpg-b2, region: us-west-002, endpoint: "http://127.0.0.1:1" }
-  cnpg-backup:minio: { bucket: homelab-postgres-backups, endpoint: "http://127.0.0.1:2", secret: nas-credentials }
-  cnpg-backup:bitwarden: { store: bitwarden-backend, item: backblaze-b2-cnpg-offsite }
-  cnpg-backup:databases:
-    - name: wiki
-      namespace: checkup
-      spec: { instances: 1, imageName: "ghcr.io/cloudnative-pg/postgresql:17.7", storage: { size: 1Gi } }
-`)
+	d := newDoctor(t, namespace, "http://127.0.0.1:1", "http://127.0.0.1:2")
 	s.newNamespace(t, namespace)
 	d.allow(t, s, "-rbac")
 	require.NoError(t, s.plane.Client().Apply(t.Context(), append(d.keys(namespace), d.pod(t, namespace))...))
@@ -181,15 +182,7 @@ func (s *suite) testDoctorProves(t *testing.T) {
 		}))
 		t.Cleanup(empty[i].Close)
 	}
-	d := newDoctor(t, fmt.Sprintf(`config:
-  cnpg-backup:b2: { bucket: homelab-cnpg-b2, region: us-west-002, endpoint: %q }
-  cnpg-backup:minio: { bucket: homelab-postgres-backups, endpoint: %q, secret: nas-credentials }
-  cnpg-backup:bitwarden: { store: bitwarden-backend, item: backblaze-b2-cnpg-offsite }
-  cnpg-backup:databases:
-    - name: wiki
-      namespace: %s
-      spec: { instances: 1, imageName: "ghcr.io/cloudnative-pg/postgresql:17.7", storage: { size: 1Gi } }
-`, empty[0].URL, empty[1].URL, namespace))
+	d := newDoctor(t, namespace, empty[0].URL, empty[1].URL)
 	s.newNamespace(t, namespace)
 	cluster := kube.Object("postgresql.cnpg.io/v1", "Cluster", namespace, "wiki-postgresql", map[string]any{"spec": map[string]any{
 		"instances": int64(1), "storage": map[string]any{"size": "1Gi"},

@@ -110,6 +110,13 @@ spec: {instances: 1, imageName: 'ghcr.io/cloudnative-pg/postgresql:17.7', storag
 	return config
 }
 
+// patchDatabase changes a database of a configuration.
+func patchDatabase(t *testing.T, config map[string]any, index int, patch string) {
+	t.Helper()
+	databases := config["cnpg-backup:databases"].([]any)
+	databases[index] = merge(t, databases[index].(map[string]any), fromYAML(t, patch))
+}
+
 // byForce is what pulumi's and the plugin's own messages propose: it must not
 // cost a Cluster either.
 func (l *livesTest) byForce(t *testing.T) {
@@ -149,8 +156,7 @@ func (l *livesTest) lost(t *testing.T) {
 
 	require.NoError(t, l.plane.Client().Release(t.Context(), clusterKind(), "lives", "plain-postgresql"))
 	config := l.config(t, "named", `{generation: 2, recovery: {source: minio}}`)
-	config["cnpg-backup:databases"].([]any)[1] = merge(t, config["cnpg-backup:databases"].([]any)[1].(map[string]any),
-		fromYAML(t, `{generation: 2, recovery: {source: b2}}`))
+	patchDatabase(t, config, 1, `{generation: 2, recovery: {source: b2}}`)
 	config["kubernetes:upsertExistingObjects"] = "true"
 	require.NoError(t, l.box.Configure(t.Context(), config))
 	l.box.must(t, "replaced by hand", l.box.Up, "--replace", "**plain-cluster")
@@ -161,8 +167,7 @@ func (l *livesTest) lost(t *testing.T) {
 // configuration that would make it once more.
 func (l *livesTest) lostAsItWas(t *testing.T) {
 	config := l.config(t, "named", `{generation: 2, recovery: {source: minio}}`)
-	config["cnpg-backup:databases"].([]any)[1] = merge(t, config["cnpg-backup:databases"].([]any)[1].(map[string]any),
-		fromYAML(t, `{generation: 2, recovery: {source: b2}}`))
+	patchDatabase(t, config, 1, `{generation: 2, recovery: {source: b2}}`)
 	require.NoError(t, l.box.Configure(t.Context(), config))
 	l.box.must(t, "up", l.box.Up)
 	store := schema.GroupVersionKind{Group: "barmancloud.cnpg.io", Version: "v1", Kind: "ObjectStore"}
@@ -177,8 +182,7 @@ func (l *livesTest) lostAsItWas(t *testing.T) {
 		assert.Contains(t, result.Output, "refused, because Cluster lives/second-postgresql is lost", what)
 		assert.Contains(t, result.Output, "generation: 3, and recovery stays", what)
 	}
-	config["cnpg-backup:databases"].([]any)[2] = merge(t, config["cnpg-backup:databases"].([]any)[2].(map[string]any),
-		fromYAML(t, `{generation: 3}`))
+	patchDatabase(t, config, 2, `{generation: 3}`)
 	require.NoError(t, l.box.Configure(t.Context(), config))
 	l.box.must(t, "restored", l.box.Up)
 	l.object(t, clusterKind(), "second-postgresql")

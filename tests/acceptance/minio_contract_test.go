@@ -151,13 +151,7 @@ func (c *minioContract) start(t *testing.T, config map[string]any, environment .
 func (c *minioContract) configure(t *testing.T, config map[string]any, environment ...string) {
 	t.Helper()
 	checked := c.start(t, config, environment...)
-	require.Empty(t, checked.Failures)
-	provided := urn("pulumi:providers:minio", "default")
-	name, id, kind := provided.Name(), resource.ID("default"), provided.Type()
-	_, err := c.Configure(t.Context(), plugin.ConfigureRequest{
-		URN: &provided, Name: &name, Type: &kind, ID: &id, Inputs: checked.Properties,
-	})
-	require.NoError(t, err)
+	configure(t, c.Provider, "minio", checked)
 }
 
 // connected configures it for the server, with the user that the server has.
