@@ -3,6 +3,7 @@
 package alerts
 
 import (
+	"maps"
 	"math"
 	"strings"
 	"time"
@@ -117,10 +118,7 @@ func scenarios() []scenario {
 		{
 			name: "WAL is archived again",
 			change: func(w world) {
-				well := map[string]value{}
-				for name, values := range w {
-					well[name] = values
-				}
+				well := maps.Clone(w)
 				w.failing(clock(50, 0))
 				for name := range w {
 					w.from(clock(52, 30), name, well[name])

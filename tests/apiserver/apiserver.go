@@ -97,7 +97,7 @@ func (s *Server) Start(ctx context.Context, options ...string) error {
 	if _, err := s.Write("accounts.key", accounts); err != nil {
 		return err
 	}
-	if s.admin, err = s.ClientFor("admin", "system:masters"); err != nil {
+	if s.admin, err = s.clientFor("admin", "system:masters"); err != nil {
 		return err
 	}
 	if s.client, err = kube.NewClient(s.admin, "tests"); err != nil {
@@ -126,9 +126,9 @@ func (s *Server) CAFile() string { return filepath.Join(s.Dir, "ca.crt") }
 // AccountKeyFile has the key that service accounts' tokens are signed with.
 func (s *Server) AccountKeyFile() string { return filepath.Join(s.Dir, "accounts.key") }
 
-// ClientFor returns the configuration of a client whose certificate names the
+// clientFor returns the configuration of a client whose certificate names the
 // user and its groups.
-func (s *Server) ClientFor(user string, groups ...string) (*rest.Config, error) {
+func (s *Server) clientFor(user string, groups ...string) (*rest.Config, error) {
 	pair, err := s.Authority.Issue(pki.Subject{Name: user, Groups: groups})
 	if err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (s *Server) ClientFor(user string, groups ...string) (*rest.Config, error) 
 // Kubeconfig writes the configuration of such a client for a process to read, and
 // returns the file.
 func (s *Server) Kubeconfig(name, user string, groups ...string) (string, error) {
-	client, err := s.ClientFor(user, groups...)
+	client, err := s.clientFor(user, groups...)
 	if err != nil {
 		return "", err
 	}

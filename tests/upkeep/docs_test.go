@@ -28,29 +28,36 @@ type document struct {
 func documents(t *testing.T) map[string]document {
 	t.Helper()
 	found := map[string]document{}
-	files := os.DirFS(root)
-	require.NoError(t, fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	for _, file := range written(t) {
+		if filepath.Ext(file) == ".md" {
+			text, err := os.ReadFile(filepath.Join(root, file))
+			require.NoError(t, err)
+			found[file] = document{file: file, text: string(text), prose: fenced.ReplaceAllString(string(text), "")}
 		}
-		if entry.IsDir() && isMade(path) {
-			return fs.SkipDir
-		}
-		if filepath.Ext(path) == ".md" {
-			text, err := fs.ReadFile(files, path)
-			found[path] = document{file: path, text: string(text), prose: fenced.ReplaceAllString(string(text), "")}
-			return err
-		}
-		return nil
-	}))
+	}
 	require.Contains(t, found, "README.md")
 	require.Contains(t, found, "docs/restore.md")
 	return found
 }
 
-// isMade says whether a folder's files are made, not written.
-func isMade(folder string) bool {
-	return slices.Contains([]string{".git", ".sandbox", "rendered", "tests/node/.images", "tools/.bin"}, folder)
+// written are the repository's files that are written and not made, by their paths
+// from the root.
+func written(t *testing.T) []string {
+	t.Helper()
+	made := []string{".git", ".sandbox", "rendered", "tests/node/.images", "tools/.bin"}
+	var files []string
+	require.NoError(t, fs.WalkDir(os.DirFS(root), ".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case slices.Contains(made, path) && entry.IsDir():
+			return fs.SkipDir
+		case !entry.IsDir():
+			files = append(files, path)
+		}
+		return nil
+	}))
+	return files
 }
 
 var (
