@@ -14,7 +14,7 @@ const (
 	Start = 55 * time.Second
 	// Segment is for one WAL segment. It is the start of a Python process, so that
 	// a segment with little in it costs as much as any.
-	Segment = 500 * time.Millisecond
+	Segment = 300 * time.Millisecond
 	// Unpack is how many bytes of a base backup, as they are stored, are unpacked
 	// and written in a second.
 	Unpack = 60e6

@@ -33,8 +33,21 @@ func TestTime(t *testing.T) {
 
 func TestMinutes(t *testing.T) {
 	assert.Equal(t, 1, Restore{}.Minutes(0))
-	assert.Equal(t, 1, Restore{Segments: 10}.Minutes(0))
-	assert.Equal(t, 2, Restore{Segments: 11}.Minutes(0), "a minute and a half second")
+	assert.Equal(t, 1, Restore{Segments: 16}.Minutes(0))
+	assert.Equal(t, 2, Restore{Segments: 17}.Minutes(0), "a minute and a tenth of a second")
+}
+
+// TestMeasured holds the formula to restores on a node of two cores that did little
+// else: it says no less than they took, and not half as much again.
+func TestMeasured(t *testing.T) {
+	for _, c := range []struct {
+		segments int
+		took     time.Duration
+	}{{4, 53 * time.Second}, {291, 129 * time.Second}} {
+		says := Restore{Segments: c.segments}.Time(0)
+		assert.GreaterOrEqual(t, says, c.took, "%d segments", c.segments)
+		assert.Less(t, says, c.took*3/2, "%d segments", c.segments)
+	}
 }
 
 // TestFigures holds the table in the documentation to the formula.
