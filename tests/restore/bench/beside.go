@@ -176,7 +176,7 @@ func (w *world) newBeside(ctx context.Context) (*beside, error) {
 	if err := os.WriteFile(authority, b.store.Authority, 0o600); err != nil {
 		return nil, err
 	}
-	if b.archive, err = w.archive(b.store.Endpoint); err != nil {
+	if b.archive, err = w.archive("beside", b.store.Endpoint); err != nil {
 		return nil, err
 	}
 	b.archive = b.archive.Trusting(authority)

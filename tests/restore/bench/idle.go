@@ -29,7 +29,7 @@ func (w *world) idleFigures(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Hour)
 	defer cancel()
-	rendered, err := w.render(w.b2.Endpoint)
+	rendered, err := w.render("idle", w.b2.Endpoint)
 	if err != nil {
 		return err
 	}

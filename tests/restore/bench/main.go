@@ -31,7 +31,6 @@ import (
 
 const (
 	namespace = "bench"
-	cluster   = "bench-postgresql"
 	// segments is how much WAL is archived and fetched for each figure.
 	segments = 16
 	// roundTrip is that of the long line.
@@ -134,8 +133,9 @@ func (w *world) close() {
 	w.nas.Stop()
 }
 
-// render has the component describe a database whose archive is at an endpoint.
-func (w *world) render(b2Endpoint string) (*lab.Rendered, error) {
+// render has the component describe a database whose archive is at an endpoint. Each
+// part has a database of its own: an archive that is not empty takes no other's WAL.
+func (w *world) render(cluster, b2Endpoint string) (*lab.Rendered, error) {
 	return lab.Render("bench", &cnpg.StorageArgs{
 		B2:        cnpg.B2Args{Bucket: w.b2.Bucket, Region: "us-west-002", Endpoint: b2Endpoint},
 		MinIO:     cnpg.MinIOArgs{Bucket: w.nas.Bucket, Endpoint: w.nas.Endpoint, Secret: "nas-credentials"},
@@ -159,9 +159,9 @@ func (w *world) secrets() client.Client {
 	return lab.Secrets(namespace, map[string]*s3server.Store{"b2-cnpg-credentials": w.b2, "nas-credentials": w.nas}, nil)
 }
 
-// archive is the folder that the database writes to at an endpoint.
-func (w *world) archive(b2Endpoint string) (lab.Folder, error) {
-	rendered, err := w.render(b2Endpoint)
+// archive is the folder that a database writes to at an endpoint.
+func (w *world) archive(cluster, b2Endpoint string) (lab.Folder, error) {
+	rendered, err := w.render(cluster, b2Endpoint)
 	if err != nil {
 		return lab.Folder{}, err
 	}

@@ -9,14 +9,17 @@ import (
 	"github.com/homelab-iac/pulumi-cnpg-backup/tests/restore/lab"
 )
 
+// mirrored is the database whose archive is mirrored.
+const mirrored = "mirrored"
+
 // mirrorFigures prints how long a run of the mirror takes for nothing new, 100
 // and 1,000 new WAL segments of the size that gzip leaves of a quiet one.
 func (w *world) mirrorFigures(ctx context.Context) error {
-	archive, err := w.archive(w.b2.Endpoint)
+	archive, err := w.archive(mirrored, w.b2.Endpoint)
 	if err != nil {
 		return err
 	}
-	life, err := lab.Begin(ctx, filepath.Join(w.dir, "mirrored"), w.secrets(), archive)
+	life, err := lab.Begin(ctx, filepath.Join(w.dir, mirrored), w.secrets(), archive)
 	if err != nil {
 		return err
 	}
@@ -27,7 +30,7 @@ func (w *world) mirrorFigures(ctx context.Context) error {
 		return err
 	}
 	life.Stop()
-	near, err := w.render(w.b2.Endpoint)
+	near, err := w.render(mirrored, w.b2.Endpoint)
 	if err != nil {
 		return err
 	}
@@ -40,7 +43,7 @@ func (w *world) mirrorFigures(ctx context.Context) error {
 	fmt.Println("|---|---|---|")
 	next := 0x10
 	for _, line := range w.lines() {
-		far, err := w.render(line.endpoint)
+		far, err := w.render(mirrored, line.endpoint)
 		if err != nil {
 			return err
 		}
@@ -67,7 +70,7 @@ func (w *world) addWAL(ctx context.Context, next, count int) (int, error) {
 	}
 	for end := next + count; next < end; next++ {
 		log, segment := next/0x100, next%0x100
-		key := fmt.Sprintf("%s/%s/%s/wals/00000001%08X/00000001%08X%08X.gz", namespace, cluster, cluster, log, log, segment)
+		key := fmt.Sprintf("%s/%s/%s/wals/00000001%08X/00000001%08X%08X.gz", namespace, mirrored, mirrored, log, log, segment)
 		if err := w.b2.Write(ctx, key, content); err != nil {
 			return 0, err
 		}

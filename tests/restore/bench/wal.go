@@ -21,7 +21,7 @@ func (w *world) walFigures(ctx context.Context) error {
 	fmt.Println("| round trip | maxParallel | compression | archived/s | fetched/s | MiB stored |")
 	fmt.Println("|---|---|---|---|---|---|")
 	for _, line := range w.lines() {
-		folder, err := w.archive(line.endpoint)
+		folder, err := w.archive("wal", line.endpoint)
 		if err != nil {
 			return err
 		}
