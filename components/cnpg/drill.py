@@ -304,14 +304,22 @@ def choose(copy, major):
         return newest, False
     # Retention may delete the oldest one while it is restored; what has a deadline
     # to go in the window it leaves alone.
+    needed = last - unordered()
     since = 0.0
     if ENV.get("RETENTION_DAYS"):
         since = STARTED - 86400 * float(ENV["RETENTION_DAYS"]) + float(ENV["DEADLINE"])
     for backup in complete:
-        unbroken = all(number in there_are for number in range(segment(backup["begin_wal"], size), last + 1))
+        begin, end = segment(backup["begin_wal"], size), segment(backup["end_wal"], size)
+        unbroken = all(number in there_are for number in range(begin, max(end, needed) + 1))
         if ended_at(backup) >= since and unbroken:
             return backup, backup is not newest
     return newest, False
+
+
+def unordered():
+    """How many segments are archived at a time: so many of the newest may come in any
+    order, and one that is missing among them is on its way."""
+    return max(1, int(ENV.get("UNORDERED") or 1))
 
 
 INCOMPLETE = "WAL segment %s is missing, without which the base backup is not complete"
@@ -453,6 +461,8 @@ class Recovery:
         at = self.last or "the first one"
         for name in self.missing:
             if whole_wal(name) and segment(name, self.size) <= self.end and not self.elsewhere(name):
+                if segment(name, self.size) > self.end - unordered():
+                    return
                 raise Found("CB50", "WAL segment %s is missing, and there is WAL after it: recovery ended %d MB before its end"
                             % (name, (ahead - replayed) // 2**20 + self.size // 2**20))
         raise Found("CB54", "recovery ended in WAL segment %s, before the end of what the copy holds: %s" % (at, complaint(read("postgres.log"))))

@@ -42,6 +42,8 @@ type drillJob struct {
 	turn int
 	// image is that of barman's tools, serverName the folder in the copy.
 	image, serverName string
+	// unordered is how many WAL segments are archived at a time.
+	unordered int
 	// maxAge is how old the restored moment may be, 0 for any age.
 	maxAge time.Duration
 	// uid is the user of PostgreSQL in its image, extensions what that lacks.
@@ -60,7 +62,7 @@ func (p *plan) drillJob(at Location) drillJob {
 		options: p.args.Drill, cluster: p.cluster, copy: p.store(at), image: p.args.Mirror.PruneImage,
 		serverName: p.serverName(), maxAge: duration(p.args.Drill.MaxAge), uid: postgresUser,
 		extensions: p.args.Spec.PostgresConfiguration.Extensions, settings: settingsOf(p.args.Spec.PostgresConfiguration.Parameters),
-		placement: p.args.Spec.Affinity,
+		placement: p.args.Spec.Affinity, unordered: p.store(p.args.Archive).options.WAL.MaxParallel,
 	}
 	if at == p.args.Archive {
 		if p.args.Mirror.SourceSecret != "" {
@@ -180,6 +182,7 @@ func (job drillJob) restoreContainer(deadline, period time.Duration) corev1.Cont
 		{Name: "DEADLINE", Value: seconds(deadline)},
 		{Name: "MAX_AGE", Value: seconds(job.maxAge)},
 		{Name: "PARALLEL", Value: strconv.Itoa(job.copy.options.WAL.MaxParallel)},
+		{Name: "UNORDERED", Value: strconv.Itoa(job.unordered)},
 		{Name: "BANDWIDTH", Value: bytesPerSecond(job.options.BandwidthLimit)},
 		{Name: "RESULT", Value: literally(job.options.Result)},
 	}...)

@@ -153,7 +153,7 @@ func TestDrillReadsWithWhatMayOnlyRead(t *testing.T) {
 		"AWS_ACCESS_KEY_ID":                B2MirrorSecret + "/AWS_ACCESS_KEY_ID",
 		"AWS_SECRET_ACCESS_KEY":            B2MirrorSecret + "/AWS_SECRET_ACCESS_KEY",
 		"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-		"TURN":                             "0", "PERIOD": "604800", "DEADLINE": "21600", "MAX_AGE": "609300", "PARALLEL": "4",
+		"TURN":                             "0", "PERIOD": "604800", "DEADLINE": "21600", "MAX_AGE": "609300", "PARALLEL": "4", "UNORDERED": "4",
 		"BANDWIDTH": "4194304", "RETENTION_DAYS": "30", "RESULT": "t",
 	})
 	other := podOf(jobs["authentik-drill-minio"]).Containers[0]

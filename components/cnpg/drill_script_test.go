@@ -68,6 +68,7 @@ func TestDrillChoosesABaseBackup(t *testing.T) {
 	}{
 		"the newest":                         {"", "", three, "map(seg, range(1, 11))", "backup-2 False"},
 		"the oldest":                         {"0", "", three, "map(seg, range(1, 11))", "backup-0 True"},
+		"the oldest, and one is on its way":  {"0", "", three, "[seg(i) for i in range(1, 11) if i != 9]", "backup-0 True"},
 		"the other copy's turn":              {"1", "", three, "map(seg, range(1, 11))", "backup-2 False"},
 		"the oldest before a hole":           {"0", "", three, "[seg(i) for i in range(1, 11) if i != 4]", "backup-1 True"},
 		"retention is about to take it":      {"0", "15", three, "map(seg, range(1, 11))", "backup-1 True"},
@@ -85,7 +86,7 @@ func TestDrillChoosesABaseBackup(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			assert.Equal(t, test.want, inDrillScript(t, []string{"TURN=" + test.turn, "RETENTION_DAYS=" + test.retention}, pretended+`
+			assert.Equal(t, test.want, inDrillScript(t, []string{"TURN=" + test.turn, "RETENTION_DAYS=" + test.retention, "UNORDERED=4"}, pretended+`
 try:
     backup, oldest = choose(pretended(`+test.backups+", list("+test.wal+`)), 17)
     print(backup["backup_id"], oldest)
@@ -101,7 +102,8 @@ func TestDrillJudgesHowFarRecoveryGot(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ wal, asked, missing, want string }{
 		"to the end":              {"map(seg, range(2, 7))", "7", "[seg(7)]", "passed"},
-		"a segment is missing":    {"[seg(2), seg(3), seg(5), seg(6)]", "4", "[seg(4)]", "CB50 " + "000000010000000000000004"},
+		"a segment is missing":    {"map(seg, [2, 3, 5, 6, 7, 8])", "4", "[seg(4)]", "CB50 " + "000000010000000000000004"},
+		"a segment is on its way": {"map(seg, [2, 3, 5, 6, 7])", "4", "[seg(4)]", "passed"},
 		"it stopped in a segment": {"map(seg, range(2, 7))", "4", "[]", "CB54 "},
 		"it stopped in the last":  {"map(seg, range(2, 7))", "6", "[]", "CB54 "},
 		"the segment is on the timeline before": {
@@ -122,12 +124,12 @@ func TestDrillJudgesHowFarRecoveryGot(t *testing.T) {
 			`[seg(1, 3)] + list(map(seg, range(2, 7)))`, "7", "[seg(7)]", "passed",
 		},
 		"one is missing on the second timeline": {
-			`list(map(seg, range(2, 5))) + ["00000002.history"] + [seg(6, 2)]`, "5", "[seg(5, 2), seg(5)]", "CB50 " + "000000020000000000000005",
+			`list(map(seg, range(2, 5))) + ["00000002.history"] + [seg(n, 2) for n in range(6, 10)]`, "5", "[seg(5, 2), seg(5)]", "CB50 " + "000000020000000000000005",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := inDrillScript(t, nil, pretended+`
+			got := inDrillScript(t, []string{"UNORDERED=4"}, pretended+`
 Recovery.history = lambda self, name: "1\t0/5000100\tno recovery target specified\n"
 recovery = Recovery(pretended([], list(`+test.wal+`)), {"begin_wal": seg(2)})
 recovery.asked, recovery.missing, recovery.last = `+test.asked+", "+test.missing+`, seg(2)

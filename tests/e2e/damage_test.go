@@ -69,7 +69,7 @@ func (w *world) damageInStore(t *testing.T, db entry) []damage {
 	require.NoError(t, err)
 	newest := folder + "/base/" + backups[len(backups)-1].ID + "/data.tar"
 	wal := segments(t, mirror, folder)
-	middle := wal[len(wal)-3]
+	middle := wal[len(wal)-5]
 	table := w.query(t, db, "select pg_relation_filepath('"+stillTable+"')")
 
 	changed := func(key string, change func(content []byte)) func(*testing.T, drillRun) {

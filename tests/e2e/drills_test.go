@@ -44,7 +44,7 @@ func TestDrills(t *testing.T) {
 	w.query(t, notes, "vacuum (freeze) "+stillTable)
 	w.takeBackup(t, notes.namespace(), notes.cluster(), "second")
 	var held contents
-	for range 4 {
+	for range 6 {
 		held = w.write(t, notes, 250)
 		w.archived(t, notes)
 	}

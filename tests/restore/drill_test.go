@@ -93,7 +93,7 @@ func drilled(t *testing.T, prepare func(*testing.T, *lab.Life), initdb ...string
 	}
 	backUp(t, life)
 	var last moment
-	for range 4 {
+	for range 6 {
 		last = insertAndArchive(t, life, 500)
 	}
 	w.runMirror(t, 1)
@@ -244,7 +244,7 @@ func TestDrillFindsDamage(t *testing.T) {
 		}
 	}
 	require.Len(t, bases, 2)
-	base, middle := bases[1], segments[len(segments)-3]
+	base, middle := bases[1], segments[len(segments)-5]
 	var table string
 	require.NoError(t, life.Query(t.Context(), &table, "select pg_relation_filepath('still')"))
 
