@@ -232,10 +232,13 @@ func (p *plan) credentialsAlerts() []alert {
 	}}
 }
 
+// hibernated is whether the program has the operator keep the database without pods.
+func (p *plan) hibernated() bool { return p.args.Annotations["cnpg.io/hibernation"] == "on" }
+
 // podAlerts are about pods of which nothing is known. A hibernated database has
 // none.
 func (p *plan) podAlerts() []alert {
-	if p.args.Annotations["cnpg.io/hibernation"] == "on" {
+	if p.hibernated() {
 		return nil
 	}
 	return []alert{{

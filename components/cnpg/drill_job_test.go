@@ -176,6 +176,15 @@ func TestDrillReadsWithWhatMayOnlyRead(t *testing.T) {
 		assert.Empty(t, variables(restoring)["TURN"])
 		assert.Empty(t, variables(restoring)["MAX_AGE"], "a suspended schedule promises nothing")
 	}
+
+	args.Suspend, args.Annotations = false, map[string]string{"cnpg.io/hibernation": "on"}
+	for _, job := range drillJobs(t, false, args, storage) {
+		assert.Empty(t, variables(podOf(job).Containers[0])["MAX_AGE"], "a hibernated database archives nothing")
+	}
+	args.Drill.MaxAge = "72h"
+	for _, job := range drillJobs(t, false, args, storage) {
+		assert.Equal(t, "259200", variables(podOf(job).Containers[0])["MAX_AGE"], "it was asked for")
+	}
 }
 
 // started is what the kubelet starts: it has a meaning of its own for dollar signs.
