@@ -221,10 +221,10 @@ func TestDrillEndsPostgresContainerWithTheOther(t *testing.T) {
 				"pg_controldata": `echo "Bytes per WAL segment:                16777216"`,
 				"sleep":          "exec /bin/sleep 0.005",
 			} {
-				require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+does+"\n"), 0o755)) //nolint:gosec // they are programs
+				require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+does+"\n"), 0o755))
 			}
 			for _, made := range []string{"result", "data"} {
-				require.NoError(t, os.Mkdir(filepath.Join(folder, made), 0o755)) //nolint:gosec // as in the pod
+				require.NoError(t, os.Mkdir(filepath.Join(folder, made), 0o755))
 			}
 			for _, file := range test.files {
 				require.NoError(t, os.WriteFile(filepath.Join(folder, file), nil, 0o600))
