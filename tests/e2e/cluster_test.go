@@ -122,7 +122,7 @@ func field(object *unstructured.Unstructured, path ...string) string {
 // ready waits until all of a database's instances are.
 func (c *cluster) ready(t *testing.T, namespace, name string) {
 	t.Helper()
-	eventually(t, 8*time.Minute, name+" is Ready", func(ctx context.Context) error {
+	eventually(t, c.patience, name+" is Ready", func(ctx context.Context) error {
 		found, err := c.client.Get(ctx, clusterKind(), namespace, name)
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -17,11 +18,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// figuresVariable asks for the figures of docs/figures.md.
-const figuresVariable = "E2E_FIGURES"
-
-// daySegments is how many WAL segments an idle database writes in a day.
-const daySegments = 288
+const (
+	// figuresVariable asks for the figures of docs/figures.md.
+	figuresVariable = "E2E_FIGURES"
+	// idleVariable is how many WAL segments an idle database has written since its
+	// base backup: in a day it writes 288, in a week 2,016.
+	idleVariable = "CNPG_BACKUP_IDLE_SEGMENTS"
+)
 
 // TestFigures measures how long databases of several sizes take to come back
 // from each copy, by a drill too, and one that was idle for a day since its base
@@ -37,7 +40,7 @@ func TestFigures(t *testing.T) {
 	for _, megabytes := range []int{100, 1_000, 5_000} {
 		t.Run(fmt.Sprintf("%d MB", megabytes), func(t *testing.T) { w.figures(t, megabytes) })
 	}
-	t.Run("a day's WAL", w.idleFigures)
+	t.Run("idle", w.idleFigures)
 	peaks := memory.end()
 	for _, container := range slices.Sorted(maps.Keys(peaks)) {
 		t.Logf("FIGURE memory of container %s: at most %d MB", container, peaks[container]>>20)
@@ -74,8 +77,15 @@ func (w *world) figures(t *testing.T, megabytes int) {
 	w.restoreFigures(t, db, held, took)
 }
 
-// idleFigures restores a database that wrote hardly anything for a day.
+// idleFigures restores a database that has written hardly anything since its base
+// backup.
 func (w *world) idleFigures(t *testing.T) {
+	segments := 288
+	if given := os.Getenv(idleVariable); given != "" {
+		var err error
+		segments, err = strconv.Atoi(given)
+		require.NoError(t, err, "%s: expected a number of segments, such as 2016", idleVariable)
+	}
 	db := w.newDatabase("idle", "e2e-apps", 1)
 	w.add(db)
 	w.up(t)
@@ -83,14 +93,16 @@ func (w *world) idleFigures(t *testing.T) {
 	w.backedUp(t, db)
 	w.write(t, db, 1)
 	// The archiver keeps up with that.
+	begin := time.Now()
 	w.query(t, db, fmt.Sprintf(`do $$ begin for i in 1..%d loop
 		insert into facts (said) values ('idle'); commit; perform pg_switch_wal(); commit; perform pg_sleep(0.5);
-		end loop; end $$`, daySegments))
+		end loop; end $$`, segments))
+	t.Logf("FIGURE %d segments: written: %.0f s", segments, time.Since(begin).Seconds())
 	held := w.contents(t, db)
 	w.archived(t, db)
 	w.mirror(t, db)
 	w.restoreFigures(t, db, held, func(what string, since time.Time) {
-		t.Logf("FIGURE %d segments: %s: %.0f s", daySegments, what, time.Since(since).Seconds())
+		t.Logf("FIGURE %d segments: %s: %.0f s", segments, what, time.Since(since).Seconds())
 	})
 }
 
