@@ -69,6 +69,8 @@ type Options struct {
 	WALDelay time.Duration
 	// Other is the folder in the other store, nil when it is not known.
 	Other *Folder
+	// Copied tells that what is here was copied from there.
+	Copied bool
 }
 
 // settled is after how long a missing segment counts as a hole: segments are
@@ -95,7 +97,7 @@ func Judge(ctx context.Context, source Source, f *Folder, options Options) (*Res
 		runs = addRun(runs, judged)
 	}
 	if r.Newest != nil {
-		r.Hole = f.hole(r.Newest, options.Now)
+		r.Hole = f.hole(r.Newest, options)
 	}
 	for _, one := range runs {
 		window, err := one.window(ctx, source, f)
@@ -175,14 +177,26 @@ func (f *Folder) reaches(w way, size segmentSize, after place) bool {
 
 // hole is the segment that keeps a recovery from later ones that have been there
 // for a while.
-func (f *Folder) hole(j *Judgement, now time.Time) string {
+func (f *Folder) hole(j *Judgement, options Options) string {
+	missing := j.size.name(j.way.owner(j.next, j.size), j.next)
 	for name, object := range f.segments {
 		timeline, at, err := j.size.parse(name)
-		if err == nil && at > j.next && timeline == j.way.owner(at, j.size) && now.Sub(object.Arrived) > settled {
-			return j.size.name(j.way.owner(j.next, j.size), j.next)
+		if err == nil && at > j.next && timeline == j.way.owner(at, j.size) &&
+			options.Now.Sub(object.Arrived) > settled && !options.comes(missing, object.Arrived) {
+			return missing
 		}
 	}
 	return ""
+}
+
+// comes tells whether a segment arrived in the other folder too late to be copied
+// from there with a later one, so that the next copy brings it.
+func (o Options) comes(name string, later time.Time) bool {
+	if !o.Copied || o.Other == nil {
+		return false
+	}
+	original, found := o.Other.segments[name]
+	return found && original.Arrived.After(later.Add(-settled))
 }
 
 // run is WAL without a hole, and the base backups to begin with.

@@ -149,11 +149,11 @@ func history(timeline int, of string) part { //nolint:unparam // reads like wal,
 	}
 }
 
-func judged(t *testing.T, b, other *bucket, now string) *Restorable {
+func judged(t *testing.T, b, other *bucket, now string, copied bool) *Restorable {
 	t.Helper()
 	folder, err := Read(t.Context(), b)
 	require.NoError(t, err)
-	options := Options{Now: at(now), WALDelay: time.Hour}
+	options := Options{Now: at(now), WALDelay: time.Hour, Copied: copied}
 	if other != nil {
 		options.Other, err = Read(t.Context(), other)
 		require.NoError(t, err)
@@ -181,6 +181,7 @@ func TestJudge(t *testing.T) {
 		name   string
 		holds  []part
 		other  []part
+		copied bool
 		now    string
 		want   string // windows
 		why    string // of the newest base backup, when it does not restore
@@ -217,6 +218,30 @@ func TestJudge(t *testing.T) {
 			name:  "a hole that may yet be filled: what is archived in parallel arrives in any order",
 			holds: []part{first, wal(1, 2, 6), wal(1, 8, 9)}, now: "00:15",
 			want: "00:04-00:05", newest: a, taken: a,
+		},
+		{
+			name:  "a hole in a copy, made while that segment was on its way to what is copied",
+			holds: []part{first, wal(1, 2, 6), wal(1, 8, 9)}, now: "01:00",
+			other: []part{first, wal(1, 2, 9)}, copied: true,
+			want: "00:04-00:05", newest: a, taken: a,
+		},
+		{
+			name:  "a hole in a copy that was made when that segment had long been there",
+			holds: []part{first, wal(1, 2, 6), wal(1, 18, 19)}, now: "01:00",
+			other: []part{first, wal(1, 2, 19)}, copied: true,
+			want: "00:04-00:05", newest: a, taken: a, hole: segment("1:7"),
+		},
+		{
+			name:  "a hole in a copy and in what is copied",
+			holds: []part{first, wal(1, 2, 6), wal(1, 8, 9)}, now: "01:00",
+			other: []part{first, wal(1, 2, 6), wal(1, 8, 9)}, copied: true,
+			want: "00:04-00:05", newest: a, taken: a, hole: segment("1:7"),
+		},
+		{
+			name:  "a hole in what is copied",
+			holds: []part{first, wal(1, 2, 6), wal(1, 8, 9)}, now: "01:00",
+			other: []part{first, wal(1, 2, 9)},
+			want:  "00:04-00:05", newest: a, taken: a, hole: segment("1:7"),
 		},
 		{
 			name: "compressed in every way, and one change in the middle",
@@ -452,7 +477,7 @@ func TestJudge(t *testing.T) {
 			if test.other != nil {
 				other = holding(test.other...)
 			}
-			r := judged(t, holding(test.holds...), other, test.now)
+			r := judged(t, holding(test.holds...), other, test.now, test.copied)
 
 			assert.Equal(t, test.want, windows(r))
 			var newest, taken string
@@ -493,7 +518,7 @@ func TestTheEndOfAWindow(t *testing.T) {
 			for number, clock := range test.arrived {
 				b.arrived[path(number)] = at(clock)
 			}
-			assert.Equal(t, test.want, windows(judged(t, b, nil, "00:20")))
+			assert.Equal(t, test.want, windows(judged(t, b, nil, "00:20", false)))
 		})
 	}
 }

@@ -155,7 +155,9 @@ func (a Access) Database(ctx context.Context, name string, l cnpg.Layout, calls 
 		if one == archive {
 			other = mirror
 		}
-		one.judge(ctx, a, catalogue.Options{Now: s.Now, WALDelay: l.WALDelay, Other: other.read.Folder})
+		one.judge(ctx, a, catalogue.Options{
+			Now: s.Now, WALDelay: l.WALDelay, Other: other.read.Folder, Copied: one == mirror,
+		})
 	}
 	s.Archive, s.Mirror = archive.read, mirror.read
 	if s.Cluster != nil && s.Cluster.Cluster != nil && s.Cluster.Cluster.Status.Phase == cnpgv1.PhaseFirstPrimary && l.Recovery != nil {
