@@ -334,7 +334,7 @@ func (p *plan) lookAtBackups() string {
 
 // backupAlerts are about base backups. 0 is never, and no series is not known.
 func (p *plan) backupAlerts() []alert {
-	archive, bounds := p.args.Archive, boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror)
+	archive, bounds := p.args.Archive, p.bounds()
 	newest := fmt.Sprintf("max(%s)", p.of(lastBackup))
 	wal := []string{volumeAlmostFull, archivingFailing, archivingStuck}
 	alerts := []alert{{
@@ -363,7 +363,7 @@ func (p *plan) backupAlerts() []alert {
 		summary:     fmt.Sprintf("%s has no base backup in %s: nothing can be restored from there.", p.said(), place(archive)),
 		description: "There was none in the folder of this generation for as long as a first one may take." + p.lookAtBackups(),
 	})
-	if p.args.Suspend {
+	if p.args.Suspend || p.hibernated() {
 		return append(alerts, suspended)
 	}
 	return append(alerts, alert{

@@ -77,9 +77,8 @@ func (p *plan) drillJob(at Location) drillJob {
 	for _, secret := range p.args.Spec.ImagePullSecrets {
 		job.pullFrom = append(job.pullFrom, corev1.LocalObjectReference{Name: secret.Name})
 	}
-	// A hibernated database archives nothing, and the operator takes no base backup.
-	if job.maxAge == 0 && !p.hibernated() {
-		job.maxAge = boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror).walAge
+	if job.maxAge == 0 {
+		job.maxAge = p.bounds().walAge
 		if at != p.args.Archive && job.maxAge > 0 {
 			job.maxAge += 2 * longestPause(withSeconds(p.args.Mirror.Schedule))
 		}

@@ -72,7 +72,7 @@ type StoreLayout struct {
 // valid.
 func (a *DatabaseArgs) Layout(name string, storage *StorageArgs) Layout {
 	p := a.plan(name, *storage)
-	bounds := boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror)
+	bounds := p.bounds()
 	l := Layout{
 		Database: p.database, Namespace: p.namespace, Cluster: p.cluster,
 		Generation: p.generation, ServerName: p.serverName(), FirstServer: p.firstServer,

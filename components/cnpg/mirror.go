@@ -33,7 +33,8 @@ type Mirror struct {
 	// Defaults: for base backups twice the longest pause of the backup schedule and 1h;
 	// for WAL that pause, 1h and three times archive_timeout. PostgreSQL archives
 	// nothing while nothing is written, so only a database that is never idle can have a
-	// MaxWALAge of, say, 1h. While the schedule is suspended there are no defaults.
+	// MaxWALAge of, say, 1h. While the schedule is suspended there are no defaults, and
+	// while Annotations hibernate the database neither counts.
 	MaxBackupAge string `json:"maxBackupAge,omitempty"`
 	MaxWALAge    string `json:"maxWALAge,omitempty"`
 	// SourceSecret is a Secret in the namespace with AWS_ACCESS_KEY_ID and

@@ -24,6 +24,16 @@ type mirrorBounds struct {
 // slack is for what a scheduled base backup takes and waits for.
 const slack = time.Hour
 
+// bounds are those of the database. A hibernated one archives nothing, and the
+// operator takes no base backup of it.
+func (p *plan) bounds() mirrorBounds {
+	bounds := boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror)
+	if p.hibernated() {
+		return mirrorBounds{walDelay: bounds.walDelay}
+	}
+	return bounds
+}
+
 // boundsOf derives the bounds from how a database is configured. The options
 // are valid.
 func boundsOf(spec cnpgv1.ClusterSpec, backup Backup, mirror Mirror) mirrorBounds {

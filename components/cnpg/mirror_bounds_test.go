@@ -59,3 +59,18 @@ func TestMirrorBounds(t *testing.T) {
 	assert.Equal(t, mirrorBounds{0, 72 * time.Hour, time.Hour, delay},
 		boundsOf(cnpgv1.ClusterSpec{}, weekly, Mirror{MaxBackupAge: "72h", MaxWALAge: "1h"}), "unless it was said")
 }
+
+func TestNothingOfAHibernatedDatabaseIsOverdue(t *testing.T) {
+	t.Parallel()
+	args := databaseArgs()
+	args.Mirror.MaxBackupAge = "72h"
+	require.NotZero(t, args.plan("authentik", *storageArgs()).bounds().backupAge)
+
+	args.Annotations = map[string]string{"cnpg.io/hibernation": "on"}
+	p := args.plan("authentik", *storageArgs())
+	assert.Equal(t, mirrorBounds{walDelay: 75 * time.Minute}, p.bounds())
+	assert.Zero(t, args.Layout("authentik", storageArgs()).MaxBackupAge)
+	for _, alert := range p.backupAlerts() {
+		assert.NotEqual(t, backupStale, alert.name)
+	}
+}

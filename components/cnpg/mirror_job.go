@@ -47,7 +47,7 @@ func (p *plan) mirrorJob() mirrorJob {
 		options: p.args.Mirror,
 		cluster: p.cluster, serverName: p.serverName(), firstServer: p.firstServer, generation: p.generation,
 		archive: p.store(p.args.Archive), mirror: p.store(p.args.Archive.other()),
-		bounds: boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror),
+		bounds: p.bounds(),
 	}
 }
 

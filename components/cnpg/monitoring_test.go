@@ -175,12 +175,12 @@ func TestStaleIsWhenOneWasMissed(t *testing.T) {
 		args := databaseArgs()
 		args.Schedule = schedule
 		p := args.plan("authentik", *storageArgs())
-		bounds := boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror)
+		bounds := p.bounds()
 		assert.Equal(t, want, p.staleAge(bounds), schedule)
 		assert.LessOrEqual(t, p.staleAge(bounds), bounds.backupAge, "before the mirror's job fails for it")
 	}
 	args := databaseArgs()
 	args.Mirror.MaxBackupAge = "400h"
 	p := args.plan("authentik", *storageArgs())
-	assert.Equal(t, 400*time.Hour, p.staleAge(boundsOf(p.args.Spec, p.args.Backup, p.args.Mirror)), "unless it was said")
+	assert.Equal(t, 400*time.Hour, p.staleAge(p.bounds()), "unless it was said")
 }
