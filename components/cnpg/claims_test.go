@@ -287,5 +287,5 @@ func TestProgramsShareNoClaims(t *testing.T) {
 		programs.Lock()
 		defer programs.Unlock()
 		return programs.claims[ended[0]] == nil && programs.claims[ended[1]] == nil
-	}, 10*time.Second, 10*time.Millisecond, "the claims of a program that ended are forgotten")
+	}, time.Minute, 10*time.Millisecond, "the claims of a program that ended are forgotten")
 }
