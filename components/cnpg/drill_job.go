@@ -1,6 +1,7 @@
 package cnpg
 
 import (
+	"cmp"
 	_ "embed" // for the scripts
 	"fmt"
 	"strconv"
@@ -230,11 +231,18 @@ func (job drillJob) postgresContainer() corev1.Container {
 	return container
 }
 
+// operatorsOwn are needed settings that the operator gives to a Cluster without them:
+// CnpgConfigurationSettings in
+// https://github.com/cloudnative-pg/cloudnative-pg/blob/v1.30.0/pkg/postgres/configuration.go
+//
+//nolint:gochecknoglobals // Go has no constant maps
+var operatorsOwn = map[string]string{"max_worker_processes": "32"}
+
 // settingsOf are those of a Cluster that a recovery needs, as drill.sh takes them.
 func settingsOf(parameters map[string]string) string {
 	var settings []string
 	for name := range strings.FieldsSeq(neededSettings) {
-		if value, given := parameters[name]; given {
+		if value := cmp.Or(parameters[name], operatorsOwn[name]); value != "" {
 			settings = append(settings, name+"="+value)
 		}
 	}

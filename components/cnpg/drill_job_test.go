@@ -166,7 +166,7 @@ func TestDrillReadsWithWhatMayOnlyRead(t *testing.T) {
 	assert.Equal(t, []string{"sh", "-c", drillPostgresScript}, postgres.Command)
 	assert.Equal(t, map[string]string{
 		"HOME": "/tmp", "QUERY": "select count(*) > 0 from users where name <> $$$$$$(HOME)$$$$", "DATABASE": "app",
-		"SETTINGS": "max_connections=200 max_prepared_transactions=3",
+		"SETTINGS": "max_connections=200 max_worker_processes=32 max_prepared_transactions=3",
 	}, variables(postgres), "Kubernetes makes one dollar sign of two")
 
 	args.Drill.NewestOnly = true
