@@ -302,6 +302,10 @@ func cases() []fault {
 		{"the bucket is gone", " CB05", func(s *scene) {
 			s.mirrorErr = refused(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
 		}},
+		{"the NAS with the mirror has another region", " CB04", func(s *scene) {
+			s.mirrorErr = refused(http.StatusBadRequest, "AuthorizationHeaderMalformed",
+				"The authorization header is malformed; the region is wrong; expecting 'eu-home-1'.")
+		}},
 		{"the store says something else", " CB09", func(s *scene) {
 			s.mirrorErr = refused(http.StatusInternalServerError, "InternalError", "We encountered an internal error, please try again.")
 		}},

@@ -123,7 +123,7 @@ func (s *Subject) cause(code Code, seen string, since time.Time) Finding {
 		return found(code, seen, since, "Put the whole chain up to the root into the Secret that endpointCA names.", s.describeStore())
 	case StoreRegion:
 		if l.Archive.Location == cnpg.MinIO {
-			return found(code, seen, since, "Set minio.region in "+s.Stack+", and minio.regionKey for another server than MinIO, then deploy.", s.deploy())
+			return found(code, seen, since, s.regionOfNAS(), s.deploy())
 		}
 		return found(code, seen, since, "Set the server's region, by AWS_DEFAULT_REGION in sidecar.env, and restart the pods:", s.restart())
 	case StoreNoBucket, StoreUnreachable:
@@ -152,6 +152,10 @@ func (s *Subject) cause(code Code, seen string, since time.Time) Finding {
 	default:
 		return found(code, seen, since, "", s.sidecarLog())
 	}
+}
+
+func (s *Subject) regionOfNAS() string {
+	return "Set minio.region in " + s.Stack + ", and minio.regionKey for another server than MinIO, then deploy."
 }
 
 func (s *Subject) recoveredFolders() string {

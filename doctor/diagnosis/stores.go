@@ -34,6 +34,9 @@ func (s *Subject) readFindings(at cnpg.StoreLayout, read *Read) []Finding {
 	case store.Untrusted:
 		return []Finding{found(StoreUntrusted, said, time.Time{}, "Give the whole chain up to the root, by endpointCA, or here by -ca.", "")}
 	case store.Region:
+		if at.Location == cnpg.MinIO {
+			return []Finding{found(StoreRegion, said, time.Time{}, s.regionOfNAS(), s.deploy())}
+		}
 		return []Finding{found(StoreRegion, said, time.Time{}, "Compare the region in "+s.Stack+" with the account's.", "")}
 	case store.NoBucket:
 		return []Finding{found(StoreNoBucket, said, time.Time{}, "Pulumi makes it again when its state knows that it is gone:",
