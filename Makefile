@@ -38,10 +38,10 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  STACK=<environment> chooses one of stacks/Pulumi.<environment>.yaml"
-	@echo "  PLUGINS=real makes acceptance use the real plugins it can"
+	@echo "  PLUGINS=real has acceptance use real plugins where it can"
 	@echo "  TOOLS=stable takes restore-test's PostgreSQL and barman from Debian stable,"
 	@echo "  TOOLS=oldest PostgreSQL from Debian 12"
-	@echo "  NAS=versitygw puts another server than MinIO on the tests' NAS"
+	@echo "  NAS=versitygw tests with versitygw on the NAS instead of MinIO"
 
 ifeq ($(STACK),local)
 up: ## Deploy an environment; without STACK into the sandbox
@@ -75,7 +75,7 @@ test: ## Run all tests that need nothing but Go
 	go -C sandbox test ./...
 	go -C tests test -count=1 -timeout 40m ./...
 
-acceptance: ## Try everything on a real API server and operators
+acceptance: ## Test against a real API server and real operators
 	NAS=$(NAS) go -C tests test -tags acceptance -count=1 -v -timeout 60m ./acceptance/ -plugins=$(PLUGINS)
 
 restore-test: ## Restore from both copies with real servers (root)
@@ -84,10 +84,10 @@ restore-test: ## Restore from both copies with real servers (root)
 
 # All of it was only ever run with stable, the beginning with TOOLS=current, too.
 e2e: TOOLS = stable
-e2e: ## Run on a real node (root, E2E_DISPOSABLE_MACHINE=1)
+e2e: ## Test on a real node (root, E2E_DISPOSABLE_MACHINE=1)
 	TOOLS=$(TOOLS) NAS=$(NAS) go -C tests test -tags e2e -count=1 -p 1 -v -timeout 150m ./node ./e2e
 
-bench: ## Measure cost beside a baseline, and backups (root)
+bench: ## Measure cost against a baseline, and backups (root)
 	go -C tests run ./bench
 	TOOLS=$(TOOLS) go -C tests run ./restore/bench
 
@@ -99,14 +99,14 @@ check: ## Check formatting, vet, lint, tidiness and generated code
 	@for module in $(MODULES); do echo "go mod tidy in $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
 	@echo "generated files"; go -C tools/b2sdk run . -check && go -C tools/dashboard run . -check
 
-fmt: ## Format all Go code as check wants it
+fmt: ## Format all Go code as make check expects it
 	@go -C tests run ./cmd/lint -fmt $(addprefix ../,$(MODULES))
 
-generate: ## Generate the B2 SDK and the dashboard again
+generate: ## Regenerate the B2 SDK and the dashboard
 	go generate ./components/b2/doc.go ./components/cnpg/dashboard.go
 
-clean: ## Delete the sandbox; what is built for it stays
+clean: ## Delete the sandbox, but keep what was built for it
 	rm -rf .sandbox/*/
 
-clean-tools: ## Delete all that is built, which takes minutes again
+clean-tools: ## Delete all that was built; building takes minutes
 	rm -rf .sandbox tools/.bin tests/node/.images tests/debian/.roots
