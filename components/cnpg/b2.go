@@ -18,9 +18,9 @@ type B2Args struct {
 	// Bucket is the bucket's name, unique in all of Backblaze. Required; 6 to 63
 	// letters, digits and hyphens.
 	Bucket string `json:"bucket"`
-	// AdoptBucket uses a bucket of that name that exists already, and leaves its
-	// settings alone. Default false: the bucket is created, private, encrypted, and
-	// with a lifecycle rule for UndeleteDays.
+	// AdoptBucket uses an existing bucket of that name, and leaves its settings alone.
+	// Default false: the bucket is created, private, encrypted, and with a lifecycle
+	// rule for UndeleteDays.
 	AdoptBucket bool `json:"adoptBucket,omitempty"`
 	// Region is the B2 account's region, for instance "us-west-002". Required.
 	Region string `json:"region"`
@@ -30,14 +30,15 @@ type B2Args struct {
 	// the CA certificate of the endpoint. Default: the public CAs.
 	EndpointCA *machineryapi.SecretKeySelector `json:"endpointCA,omitempty"`
 	// UndeleteDays is how many days B2 keeps a file after barman has deleted it by
-	// its name. It is no help against an intruder who has a key that may delete: that
-	// key can also delete versions, which are gone at once. Default 14; at least 1.
+	// its name. It does not help against an intruder who has a key that may delete:
+	// that key can also delete versions, which are gone at once. Default 14; at least
+	// 1.
 	UndeleteDays int `json:"undeleteDays,omitempty"`
 	// Keys are the names of the application keys to create, each restricted to the
 	// bucket. The last one is in use; earlier ones stay valid until they are removed
-	// from the list, so that a rotation interrupts nothing. A list without the key
-	// that is in use is refused in the preview. A name is 1 to 100 letters, digits and
-	// hyphens, as B2 has it.
+	// from the list, so a rotation interrupts nothing. A list without the key that is
+	// in use is refused in the preview. A name is 1 to 100 letters, digits and hyphens,
+	// as B2 has it.
 	//
 	// A name with "<namespace>" in it makes a key for each namespace with databases.
 	// Such a key only reaches files whose names begin with the namespace and a slash,
@@ -45,13 +46,13 @@ type B2Args struct {
 	// whose name ends in a hyphen and the namespace. Default: one key with the
 	// bucket's name.
 	Keys []string `json:"keys,omitempty"`
-	// AdoptKey is the name of a key that exists already, in place of Keys. B2 does not
+	// AdoptKey is the name of an existing key to use in place of Keys. B2 does not
 	// reveal its secret half again, so the key has to be in Bitwarden. Default: none.
 	AdoptKey string `json:"adoptKey,omitempty"`
-	// KeyPrefix restricts the keys to file names with this prefix. Keys that exist
-	// already stay as they are: add a name to Keys to get one with the prefix.
-	// Untried: barman asks for the bucket first, which such a key may not be allowed
-	// to. Default: none.
+	// KeyPrefix restricts the keys to file names with this prefix. Existing keys stay
+	// as they are: add a name to Keys to get one with the prefix. Not tried: barman
+	// first asks for the bucket, which such a key may not be allowed to do. Default:
+	// none.
 	KeyPrefix string `json:"keyPrefix,omitempty"`
 }
 

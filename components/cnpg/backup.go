@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Backup says when base backups are taken, where to and for how long they stay.
+// Backup says when base backups are taken, where they go and how long they are kept.
 type Backup struct {
 	// Archive is the store that the cluster writes WAL and base backups to; the other
 	// one is the mirror. Default b2, which is off-site within minutes. With minio an
@@ -20,15 +20,15 @@ type Backup struct {
 	// for every recovery, and when Archive changes. Default 1.
 	Generation int `json:"generation,omitempty"`
 	// Path is the folder in both buckets that holds barman's folders, for a database
-	// whose backups exist already in an unusual one; "/" is the bucket's root.
-	// Default <namespace>/<cluster>.
+	// whose backups already exist in an unusual one; "/" is the bucket's root. Default
+	// <namespace>/<cluster>.
 	Path string `json:"path,omitempty"`
-	// ServerName is barman's folder for the first generation, also for a database
-	// whose backups exist already. Default: the cluster's name.
+	// ServerName is barman's folder for the first generation, likewise for a database
+	// whose backups already exist. Default: the cluster's name.
 	ServerName string `json:"serverName,omitempty"`
-	// ScheduledBackup is the name of the first generation's ScheduledBackup, for
-	// one that exists already; the n-th is <name>-<n>. Default <cluster>-backup,
-	// and <cluster>-<n>-backup.
+	// ScheduledBackup is the name of the first generation's ScheduledBackup, for one
+	// that already exists; the n-th is <name>-<n>. Default <cluster>-backup, and
+	// <cluster>-<n>-backup.
 	ScheduledBackup string `json:"scheduledBackup,omitempty"`
 	// Schedule is when a base backup is taken: six cron fields, seconds first, in the
 	// operator's time zone, which is UTC. Default "0 0 2 * * *", every night at 02:00,
@@ -46,9 +46,10 @@ type Backup struct {
 	// prefer-standby. Default: the operator's, prefer-standby.
 	Target cnpgv1.BackupTarget `json:"target,omitempty"`
 	// Retention is how long base backups, and the WAL that they need, are kept: a
-	// number with d, w or m for days, weeks or months, or none for ever. Default 30d.
+	// number with d, w or m for days, weeks or months, or none to keep them for ever.
+	// Default 30d.
 	Retention string `json:"retention,omitempty"`
-	// B2 and MinIO say how barman treats each of the stores.
+	// B2 and MinIO say how barman uses each of the stores.
 	B2    StoreOptions `json:"b2,omitempty"`
 	MinIO StoreOptions `json:"minio,omitempty"`
 }

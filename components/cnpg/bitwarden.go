@@ -39,7 +39,7 @@ const (
 	BitwardenProviderWebhook BitwardenProvider = "webhook"
 )
 
-// BitwardenArgs says where in Bitwarden the B2 key lies.
+// BitwardenArgs says where in Bitwarden the B2 key is kept.
 type BitwardenArgs struct {
 	// Store is the ClusterSecretStore that reaches Bitwarden. Required.
 	Store string `json:"store"`
@@ -54,10 +54,10 @@ type BitwardenArgs struct {
 	// for that layout, and not allowed for others.
 	KeyIDItem     string `json:"keyIdItem,omitempty"`
 	SecretKeyItem string `json:"secretKeyItem,omitempty"`
-	// MirrorItem is an item with the layout json for a second key, which may only
-	// read. If it is given, Storage creates such a key beside each other one, and the
-	// mirror's job reads the archive at B2 with it, so that the job cannot harm the
-	// archive. Default: none; the job uses the archive's key.
+	// MirrorItem is an item with the layout json for a second, read-only key. If it is
+	// given, Storage creates such a key beside each of the others, and the mirror's job
+	// reads the archive at B2 with it, so that the job cannot harm the archive.
+	// Default: none; the job uses the archive's key.
 	MirrorItem string `json:"mirrorItem,omitempty"`
 	// RefreshInterval is how often External Secrets reads and writes Bitwarden: a
 	// duration of a second or more. Default 1h.
@@ -68,8 +68,8 @@ type BitwardenArgs struct {
 	// adopted key, whose secret half is not known, and for the provider webhook, whose
 	// stores usually only read.
 	HandOver *bool `json:"handOver,omitempty"`
-	// Namespace is where that Secret and PushSecret are made. It has to exist. Default
-	// external-secrets.
+	// Namespace is where that Secret and PushSecret are created. It has to exist.
+	// Default external-secrets.
 	Namespace string `json:"namespace,omitempty"`
 }
 

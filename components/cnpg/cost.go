@@ -24,8 +24,8 @@ const (
 // either; Full is for one case, a full volume to which next to nothing is written.
 // docs/operate.md has the formula.
 type Cost struct {
-	// BaseBackups is the most base backups that there are at a time. Those that were
-	// deleted and can still be brought back count.
+	// BaseBackups is the most base backups that there are at any time, including those
+	// that were deleted and can still be brought back.
 	BaseBackups int `json:"baseBackups"`
 	// WALDays is the most days for which there is WAL, counted in the same way.
 	WALDays int `json:"walDays"`
@@ -47,8 +47,8 @@ type FullCost struct {
 	StoredGB float64 `json:"storedGB"`
 	// Dollars is what that costs a month.
 	Dollars float64 `json:"dollars"`
-	// DownloadedGB is what is fetched from B2 in a month, by the mirror's job and by
-	// drills; FreeGB is how much of that Backblaze gives away.
+	// DownloadedGB is what is downloaded from B2 in a month, by the mirror's job and by
+	// drills; FreeGB is how much can be downloaded for free.
 	DownloadedGB float64 `json:"downloadedGB"`
 	FreeGB       float64 `json:"freeDownloadGB"`
 }

@@ -11,9 +11,9 @@ import (
 
 // CredentialsArgs says where the key comes from and where it goes.
 type CredentialsArgs struct {
-	// Namespace is where the Secret is made. Required.
+	// Namespace is where the Secret is created. Required.
 	Namespace string
-	// Bitwarden is where the key lies. Required.
+	// Bitwarden is where the key is kept. Required.
 	Bitwarden BitwardenArgs
 }
 
@@ -32,8 +32,8 @@ type Credentials struct {
 	ready []pulumi.Resource
 }
 
-// NewCredentials makes the ExternalSecret of a namespace without a Database, for a
-// key that is in Bitwarden already. If there is a Storage, use its method Credentials
+// NewCredentials creates the ExternalSecret of a namespace without a Database, for a
+// key that is already in Bitwarden. If there is a Storage, use its method Credentials
 // instead. If an argument is wrong, it fails before it registers anything, with all
 // problems in one error.
 func NewCredentials(ctx *pulumi.Context, name string, args *CredentialsArgs, opts ...pulumi.ResourceOption,

@@ -19,11 +19,11 @@ var dashboard string
 // DashboardArgs says where the dashboard is put. The JSON names are those of
 // stack configuration.
 type DashboardArgs struct {
-	// Disabled leaves the dashboard out of an environment; NewDashboard does not look at
-	// it. Default false.
+	// Disabled leaves the dashboard out of an environment; NewDashboard ignores it.
+	// Default false.
 	Disabled bool `json:"disabled,omitempty"`
-	// Namespace is where its ConfigMap is made: one that Grafana's sidecar reads. It has
-	// to exist. Required; in stack configuration it defaults to that of the first
+	// Namespace is where its ConfigMap is created: one that Grafana's sidecar reads. It
+	// has to exist. Required; in stack configuration it defaults to that of the first
 	// database with monitoring.
 	Namespace string `json:"namespace,omitempty"`
 	// Labels are those by which the sidecar finds it. Default grafana_dashboard: "1", as
@@ -76,7 +76,7 @@ type Dashboard struct {
 // sidecars of a Grafana put into one folder.
 const dashboardName = "cnpg-backup-dashboard"
 
-// NewDashboard makes the ConfigMap. An environment of stack configuration has one as
+// NewDashboard creates the ConfigMap. An environment of stack configuration has one as
 // soon as a database has monitoring. If an argument is wrong, it fails before it
 // registers anything, with all problems in one error.
 func NewDashboard(ctx *pulumi.Context, name string, args *DashboardArgs, opts ...pulumi.ResourceOption) (*Dashboard, error) {

@@ -18,9 +18,9 @@ type DatabaseArgs struct {
 	// Cluster is the name of the CloudNativePG Cluster, at most 50 characters.
 	// Default <name>-postgresql.
 	Cluster string `json:"cluster,omitempty"`
-	// FormerName is the name that the database was made with, if it has another one
+	// FormerName is the name that the database was created with, if it has another one
 	// now. What belongs to it in Kubernetes and in the buckets keeps its name, and
-	// nothing is made anew. Leave it in place. Default: none.
+	// nothing is created anew. Leave it in place. Default: none.
 	FormerName string `json:"formerName,omitempty"`
 	// Spec is the Cluster's spec in the operator's own type, so whatever CloudNativePG
 	// documents can be set here:
@@ -59,7 +59,7 @@ type DatabaseArgs struct {
 	Backup
 	// Mirror says when and how the archive is copied to the other store.
 	Mirror Mirror `json:"mirror,omitempty"`
-	// Drill has each copy restored by itself, on a schedule. Default: off.
+	// Drill has each copy restored on its own, on a schedule. Default: off.
 	Drill DrillOptions `json:"drill,omitempty"`
 	// Monitoring has Prometheus watch the database, with alerts. Default: off.
 	Monitoring Monitoring `json:"monitoring,omitempty"`
@@ -70,13 +70,13 @@ type DatabaseArgs struct {
 	// Protect keeps Pulumi from deleting the Cluster, and with it its volumes.
 	// Default true.
 	Protect *bool `json:"protect,omitempty"`
-	// WaitUntilReady has Pulumi wait until the Cluster is Ready. Default false, because
-	// a Cluster may have to wait for its credentials or its volumes.
+	// WaitUntilReady makes Pulumi wait until the Cluster is ready. Default false,
+	// because a Cluster may have to wait for its credentials or its volumes.
 	WaitUntilReady bool `json:"waitUntilReady,omitempty"`
 
-	// Storage is the environment's storage, made for the same Kubernetes cluster. The
-	// databases of a namespace share the credentials that it hands out there. Default:
-	// the database makes a storage of its own, from NewStorage.
+	// Storage is the environment's storage, created for the same Kubernetes cluster.
+	// The databases of a namespace share the credentials that it hands out there.
+	// Default: the database creates a storage of its own, from NewStorage.
 	Storage *Storage `json:"-"`
 	// NewStorage describes a storage for this database alone. Required when Storage is
 	// nil, and not allowed otherwise.
@@ -91,7 +91,7 @@ func (a *DatabaseArgs) ClusterName(name string) string {
 	return a.Cluster
 }
 
-// MadeAs is the name that the database was made with: FormerName, or its name.
+// MadeAs is the name that the database was created with: FormerName, or its name.
 func (a *DatabaseArgs) MadeAs(name string) string {
 	if a.FormerName == "" {
 		return name
@@ -244,8 +244,8 @@ type Database struct {
 	RecoverySources pulumi.StringMapOutput `pulumi:"recoverySources"`
 }
 
-// NewDatabase makes a PostgreSQL cluster and everything that its two copies need. If an
-// argument is wrong, it fails before it registers anything, with all problems in one
+// NewDatabase creates a PostgreSQL cluster and everything that its two copies need. If
+// an argument is wrong, it fails before it registers anything, with all problems in one
 // error. The name is the prefix of what belongs to the database, for instance of its
 // ObjectStores.
 func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...pulumi.ResourceOption) (*Database, error) {

@@ -2,8 +2,8 @@
 // which restores by itself: one in a Backblaze B2 bucket, one in a bucket on the
 // local NAS, at MinIO or another S3 server.
 //
-// [NewDatabase] makes everything for one PostgreSQL cluster. For several databases,
-// make one storage with [NewStorage] and give it to each of them.
+// [NewDatabase] creates everything for one PostgreSQL cluster. For several databases,
+// create one storage with [NewStorage] and pass it to each of them.
 //
 // # Components
 //
@@ -30,8 +30,8 @@
 // written as Go writes it, for instance "90m" or "24h", and a size as Kubernetes writes
 // it, for instance "20Gi".
 //
-// Whatever the arguments name has to exist, or to be made in the same program
-// before it is needed. If the program makes a namespace or a Secret itself, say so:
+// Whatever the arguments name has to exist, or to be created in the same program before
+// it is needed. If the program creates a namespace or a Secret itself, depend on it:
 //
 //	namespace, err := corev1.NewNamespace(ctx, "auth", …)
 //	storage, err := cnpg.NewStorage(ctx, "storage", …,
@@ -39,18 +39,18 @@
 //	database, err := cnpg.NewDatabase(ctx, "authentik", …,
 //		pulumi.DependsOn([]pulumi.Resource{namespace, secret}))
 //
-// The storage depends on the namespace as well, because it makes the credentials
-// there. Outputs come from the resources: what uses one is made after the Cluster, and
-// deleted before it.
+// The storage depends on the namespace as well, because it creates the credentials
+// there. Outputs come from the resources: what uses one is created after the Cluster,
+// and deleted before it.
 //
 // # Errors
 //
 // Every constructor checks its arguments before it registers anything, and reports
 // all problems at once, each with the field, the value and what was expected. It is
-// also a problem if one program would make the same thing twice: a bucket, an
-// object, or a folder that two databases would write to.
+// also a problem if one program would create the same thing twice: a bucket, an object,
+// or a folder that two databases would write to.
 //
-// Some changes can only be judged beside what is deployed, for instance a recovery of a
-// Cluster that runs. Those are refused by Pulumi, in the preview as in an update;
-// docs/restore.md lists them.
+// Some changes can only be checked against what is deployed, for instance a recovery
+// for a Cluster that already runs. Pulumi refuses those, in the preview as in an
+// update; docs/restore.md lists them.
 package cnpg

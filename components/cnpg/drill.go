@@ -13,14 +13,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// DrillArgs describes a rehearsal: a database's backups are restored into a
-// cluster that is thrown away again.
+// DrillArgs describes a rehearsal: a database's backups are restored into a throw-away
+// Cluster.
 type DrillArgs struct {
 	// Namespace is the database's own: its ObjectStores and their credentials
 	// are used. Required.
 	Namespace string `json:"namespace"`
-	// Database is the name that the database was made with: its FormerName, or
-	// its name. Required.
+	// Database is the name that the database was created with: its FormerName, or its
+	// name. Required.
 	Database string `json:"database"`
 	// Cluster is the name of the database's Cluster. Default
 	// <database>-postgresql.
@@ -46,10 +46,10 @@ type DrillArgs struct {
 	// MaxAge is how old the data may be, as a duration. Query then has to select one
 	// time, that of the newest data; the drill fails if it is older or missing. Take the
 	// time between two runs of the mirror, or some minutes for the archive, and add how
-	// long the application may go without writing. Default: the age is not judged.
+	// long the application may go without writing. Default: the age is not checked.
 	MaxAge string `json:"maxAge,omitempty"`
-	// Run names this rehearsal. With a new name everything is restored anew, even if a
-	// run that was cut off has left its Cluster behind. Default: none; a second "up"
+	// Run names this rehearsal. With a new name everything is restored again, even if
+	// an interrupted run has left its Cluster behind. Default: none; a second "up"
 	// without a "destroy" then restores nothing.
 	Run string `json:"run,omitempty"`
 	// Timeout is how long to wait until the database is restored. Default 2h.
@@ -121,7 +121,7 @@ func (a *DrillArgs) validateMaxAge(at *field.Path) field.ErrorList {
 }
 
 // Drill is a Cluster restored from one copy of a database's backups, without an
-// archiver, and a Job that asks it what came back. Nothing of it is protected.
+// archiver, and a Job that checks what came back. None of it is protected.
 type Drill struct {
 	pulumi.ResourceState
 
@@ -134,10 +134,10 @@ type Drill struct {
 	CheckJob pulumi.StringOutput `pulumi:"checkJob"`
 }
 
-// NewDrill restores a copy and checks it. The deployment ends well once the database
-// has answered, and fails if it cannot be restored within Timeout or a check fails. If
-// an argument is wrong, NewDrill fails before it registers anything, with all problems
-// in one error. The name is that of the throw-away Cluster.
+// NewDrill restores a copy and checks it. The deployment succeeds once the database has
+// answered, and fails if it cannot be restored within Timeout or a check fails. If an
+// argument is wrong, NewDrill fails before it registers anything, with all problems in
+// one error. The name is that of the throw-away Cluster.
 func NewDrill(ctx *pulumi.Context, name string, args *DrillArgs, opts ...pulumi.ResourceOption) (*Drill, error) {
 	if err := refuse(fmt.Sprintf("drill %q", name), args.validate(name)); err != nil {
 		return nil, err

@@ -13,13 +13,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// DrillOptions has the cluster restore each copy of a database by itself, on a
-// schedule: a CronJob for each copy restores it into a volume that is thrown
-// away, starts PostgreSQL on it and asks whether it is all there. The live
-// database and the operator have no part in it. For a rehearsal with the operator
-// there is [Drill].
+// DrillOptions has the Kubernetes cluster restore each copy of a database on a
+// schedule: a CronJob for each copy restores it into a temporary volume, starts
+// PostgreSQL on it and checks that everything is there. The live database and the
+// operator take no part in it. For a rehearsal with the operator there is [Drill].
 type DrillOptions struct {
-	// Enabled makes the CronJobs. Default false.
+	// Enabled creates the CronJobs. Default false.
 	Enabled *bool `json:"enabled,omitempty"`
 	// B2Schedule and MinIOSchedule are when to restore the copy there: five cron
 	// fields, without seconds. Default: once a week, at a time that depends on
@@ -30,8 +29,8 @@ type DrillOptions struct {
 	// Suspend keeps the jobs but does not run them. Default false.
 	Suspend bool `json:"suspend,omitempty"`
 	// NewestOnly restores the newest base backup each time. Default false: every other
-	// time it is the oldest one from which WAL has no gap, with all WAL since, which
-	// takes longer and downloads more.
+	// time it is the oldest one after which no WAL is missing, with all WAL since then,
+	// which takes longer and downloads more.
 	NewestOnly bool `json:"newestOnly,omitempty"`
 	// Query is SQL that returns one value, run by the superuser in Database, and Result
 	// is what it has to return, as psql prints it. Defaults: no query; "t"; the

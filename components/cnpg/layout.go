@@ -7,8 +7,8 @@ import (
 	barmanv1 "github.com/cloudnative-pg/plugin-barman-cloud/api/v1"
 )
 
-// Layout says, by a database's arguments, where its two copies are and what makes them.
-// It is for programs that look at them from outside, as the doctor does.
+// Layout tells from a database's arguments where its two copies are and what writes
+// them. It is for programs that look at them from outside, as the doctor does.
 type Layout struct {
 	// Database is the prefix of what belongs to the database.
 	Database string
@@ -53,7 +53,7 @@ type Layout struct {
 	RecoveryStore, RecoveryServer string
 }
 
-// StoreLayout is one of the two stores.
+// StoreLayout describes one of the two stores.
 type StoreLayout struct {
 	Location Location
 	// Name and Spec are those of the ObjectStore.

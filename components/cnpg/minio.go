@@ -12,16 +12,16 @@ import (
 )
 
 // MinIOArgs describes the bucket on the NAS: at MinIO, or with AdoptBucket and Secret
-// at any server that speaks S3. It has to take the bucket's name in the path,
-// signatures of version 4, uploads in parts, and metadata of objects; nothing else
-// is asked of it.
+// at any server that speaks S3. It has to accept the bucket's name in the path,
+// signatures of version 4, uploads in parts, and metadata of objects; nothing else is
+// required of it.
 type MinIOArgs struct {
 	// Bucket is the bucket's name. Required; 3 to 63 lower-case letters, digits, dots and
 	// hyphens.
 	Bucket string `json:"bucket"`
-	// AdoptBucket uses a bucket of that name that exists already. With Secret, neither
-	// Pulumi's MinIO plugin nor its configuration is needed then. Default false: the
-	// bucket is created.
+	// AdoptBucket uses an existing bucket of that name. With Secret, neither Pulumi's
+	// MinIO plugin nor its configuration is needed then. Default false: the bucket is
+	// created.
 	AdoptBucket bool `json:"adoptBucket,omitempty"`
 	// Endpoint is the S3 endpoint: scheme, host and port, for instance
 	// "https://nas.example.org:9000". Required.
@@ -32,9 +32,9 @@ type MinIOArgs struct {
 	// can be removed after the deployment. Default: none.
 	FormerEndpoint string `json:"formerEndpoint,omitempty"`
 	// Region is the server's region, if it has one, for instance MinIO's
-	// MINIO_SITE_REGION. rclone and the plugin that creates the bucket are told it.
-	// barman asks MinIO for it; with another server it needs RegionKey. Default: none,
-	// for a server that accepts any region or us-east-1.
+	// MINIO_SITE_REGION. It is passed to rclone and to the plugin that creates the
+	// bucket. barman asks MinIO for it; with another server, barman needs RegionKey.
+	// Default: none, for a server that accepts any region or us-east-1.
 	Region string `json:"region,omitempty"`
 	// RegionKey is a key in Secret that holds Region as well, because barman only takes
 	// a region from a Secret. Default: none; barman signs for us-east-1 until the
@@ -43,9 +43,8 @@ type MinIOArgs struct {
 	// EndpointCA is a key in a Secret, in each namespace with databases, with
 	// the CA certificate of the endpoint. Default: the public CAs.
 	EndpointCA *machineryapi.SecretKeySelector `json:"endpointCA,omitempty"`
-	// Secret is a Secret that exists already in each namespace with databases
-	// and holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Required without
-	// User.
+	// Secret is a Secret that already exists in each namespace with databases and holds
+	// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Required without User.
 	Secret string `json:"secret,omitempty"`
 	// User is the name of the MinIO users to create, with "<namespace>" in it. Each
 	// namespace with databases gets two, which only reach its own folder and cannot

@@ -8,7 +8,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// UsesPlugin tells whether Pulumi makes anything at the server, and needs a user
+// UsesPlugin tells whether Pulumi creates anything at the server, and so needs a user
 // there.
 func (a MinIOArgs) UsesPlugin() bool { return !a.AdoptBucket || a.User != "" }
 

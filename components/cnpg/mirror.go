@@ -5,14 +5,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Mirror says when and how the archive is copied to the other store. For how
-// long backups stay there is said by that store's Retention.
+// Mirror says when and how the archive is copied to the other store. That store's
+// Retention says how long backups stay there.
 //
-// The copy restores by itself: a base backup appears in the mirror only when
-// all of its data and WAL are there. The job copies and never overwrites; what
-// its retention makes obsolete is pruned only after a copy without problems, so
-// that damage in the archive also stops the pruning. It fails when there is
-// something that nobody could restore from: docs/mirror.md.
+// The copy restores by itself: a base backup appears in the mirror only when all of its
+// data and WAL are there. The job copies and never overwrites; what its retention makes
+// obsolete is pruned only after a copy without problems, so damage in the archive also
+// stops the pruning. docs/mirror.md lists what makes the job fail.
 type Mirror struct {
 	// Disabled leaves the mirror out. Default false.
 	Disabled bool `json:"disabled,omitempty"`
@@ -38,16 +37,16 @@ type Mirror struct {
 	MaxBackupAge string `json:"maxBackupAge,omitempty"`
 	MaxWALAge    string `json:"maxWALAge,omitempty"`
 	// SourceSecret is a Secret in the namespace with AWS_ACCESS_KEY_ID and
-	// AWS_SECRET_ACCESS_KEY of a key that may only read the archive. Default:
+	// AWS_SECRET_ACCESS_KEY of a read-only key for the archive. Default:
 	// b2-cnpg-mirror-credentials when the archive is at B2 and Bitwarden has a
-	// mirrorItem, minio-cnpg-mirror-credentials when it is at MinIO and its users
-	// are made here, otherwise the archive's own.
+	// mirrorItem, minio-cnpg-mirror-credentials when it is at MinIO and its users are
+	// created here, otherwise the archive's own.
 	SourceSecret string `json:"sourceSecret,omitempty"`
 	// PruneSecret is a Secret in the namespace with AWS_ACCESS_KEY_ID and
 	// AWS_SECRET_ACCESS_KEY of a key for the mirror that may delete there. Only pruning
 	// gets it, so that copying needs no right to delete.
 	// Default: minio-cnpg-credentials when the mirror is at MinIO and its users are
-	// made here, otherwise the mirror's own.
+	// created here, otherwise the mirror's own.
 	PruneSecret string `json:"pruneSecret,omitempty"`
 	// CopyImage is an image with rclone and BusyBox, or another POSIX shell with awk and
 	// gzip, with an exact tag or a digest. The oldest release of rclone that is tested is

@@ -14,12 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Monitoring has Prometheus watch a database: with a PodMonitor for its pods, and a
+// Monitoring has Prometheus watch a database, with a PodMonitor for its pods and a
 // PrometheusRule with its alerts. The Prometheus operator has to be in the cluster.
 // docs/operate.md lists the alerts and what they need; their bounds follow from the
 // database's schedules and retention.
 type Monitoring struct {
-	// Enabled makes the two objects. Default false.
+	// Enabled creates the two objects. Default false.
 	Enabled *bool `json:"enabled,omitempty"`
 	// Labels are added to the two objects, for a Prometheus that selects by label, for
 	// instance release: kube-prometheus-stack. Default: none.

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Location is where a copy of the backups lies.
+// Location is where a copy of the backups is kept.
 type Location string
 
 // The two locations.
@@ -34,14 +34,14 @@ const (
 	// that holds the B2 key.
 	B2Secret = "b2-cnpg-credentials"
 
-	// B2MirrorSecret holds the B2 key that may only read, if there is one.
+	// B2MirrorSecret holds the read-only B2 key, if there is one.
 	B2MirrorSecret = "b2-cnpg-mirror-credentials"
 
-	// MinIOSecret holds the key of a namespace's MinIO user, if it has one of its
-	// own: what archives to MinIO uses it, and what prunes the mirror.
+	// MinIOSecret holds the key of a namespace's own MinIO user, if it has one:
+	// archiving to MinIO and pruning the mirror use it.
 	MinIOSecret = "minio-cnpg-credentials"
 
-	// MinIOMirrorSecret holds that of a second one, which may add to the mirror and
+	// MinIOMirrorSecret holds the key of a second user, which may add to the mirror but
 	// delete nothing.
 	MinIOMirrorSecret = "minio-cnpg-mirror-credentials"
 

@@ -12,15 +12,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Recovery says from what a cluster begins its life instead of an empty
-// database. It only counts when the Cluster is created: leave it in place
-// afterwards, it says where this life came from, and raise Generation before
-// the Cluster is ever created anew.
+// Recovery says what a cluster is restored from, instead of beginning with an empty
+// database. It only takes effect when the Cluster is created. Leave it in place
+// afterwards, because it records where this life came from, and raise Generation before
+// the Cluster is ever created again.
 type Recovery struct {
 	// Source is the store to restore from: b2 or minio. Required.
 	Source Location `json:"source"`
-	// Cluster is the cluster whose backups are restored, if it is another one, to
-	// restore beside it. Default: this cluster.
+	// Cluster is the cluster whose backups are restored, if it is another one. Default:
+	// this cluster.
 	Cluster string `json:"cluster,omitempty"`
 	// Namespace is the namespace of that cluster. Default: this namespace.
 	Namespace string `json:"namespace,omitempty"`
@@ -30,8 +30,8 @@ type Recovery struct {
 	// ServerName is the server name of that cluster's first life, as in Backup.
 	// Default: for this cluster its own, for another the cluster's name.
 	ServerName string `json:"serverName,omitempty"`
-	// Generation is the life to restore from. Default: for this cluster the one
-	// before its own, for another cluster 1.
+	// Generation is the life to restore from. Default: for this cluster the one before
+	// its present life, for another cluster 1.
 	Generation int `json:"generation,omitempty"`
 	// SourceSecret is a Secret in the database's namespace with AWS_ACCESS_KEY_ID
 	// and AWS_SECRET_ACCESS_KEY of a key that may read another cluster's backups.

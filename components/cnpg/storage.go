@@ -20,7 +20,7 @@ type StorageArgs struct {
 	// PluginVersion is the release of the Barman Cloud plugin that runs in the
 	// Kubernetes cluster, like "0.15.0". A preview cannot see it, and it decides how
 	// base backups are compressed: with zstd from 0.15.0 on, with lz4 from 0.13.0 on,
-	// before that with gzip. If in doubt, say an older release than the one that runs.
+	// before that with gzip. If in doubt, give an older release than the one that runs.
 	// Default: 0.13.0, the oldest whose schema knows lz4; an older plugin refuses the
 	// ObjectStores in the preview.
 	PluginVersion string `json:"pluginVersion,omitempty"`
@@ -78,8 +78,8 @@ func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
 	return problems
 }
 
-// Storage is an environment's two buckets and the key to the one at B2, made
-// once and shared by all databases of the environment.
+// Storage is an environment's two buckets and the key to the one at B2, created once
+// and shared by all databases of the environment.
 type Storage struct {
 	pulumi.ResourceState
 
@@ -112,15 +112,15 @@ type Storage struct {
 	credentials map[string]*Credentials
 }
 
-// NewStorage makes the two buckets and the B2 key. If an argument is wrong, it fails
+// NewStorage creates the two buckets and the B2 key. If an argument is wrong, it fails
 // before it registers anything, with all problems in one error.
 //
-// The MinIO bucket is made at MinIO.Endpoint, by a provider of its own, or by the
+// The MinIO bucket is created at MinIO.Endpoint, by a provider of its own, or by the
 // MinIO provider among the options or of the parent if there is one. Either takes user
-// and password from the stack's configuration, minio:minioUser and
-// minio:minioPassword, or from the environment, MINIO_USER and MINIO_PASSWORD. B2's
-// provider takes b2:applicationKeyId and b2:applicationKey, or B2_APPLICATION_KEY_ID
-// and B2_APPLICATION_KEY.
+// and password from the stack's configuration, minio:minioUser and minio:minioPassword,
+// or from the environment, MINIO_USER and MINIO_PASSWORD. B2's provider takes
+// b2:applicationKeyId and b2:applicationKey, or B2_APPLICATION_KEY_ID and
+// B2_APPLICATION_KEY.
 //
 // Two storages of one program cannot have databases in namespaces of one name, also
 // when these are in two Kubernetes clusters: Pulumi could not tell their credentials
@@ -181,9 +181,9 @@ func newStorage(ctx *pulumi.Context, name string, args StorageArgs, id identity,
 	return storage, nil
 }
 
-// Credentials returns those of a namespace, and makes them when they are first asked
-// for. The databases of a namespace share them; every Database asks for them itself. It
-// fails if the namespace's name is wrong, or if something else makes the same Secret.
+// Credentials returns the credentials of a namespace, and creates them on the first
+// call. The databases of a namespace share them; every Database calls this itself. It
+// fails if the namespace's name is wrong, or if something else creates the same Secret.
 func (s *Storage) Credentials(ctx *pulumi.Context, namespace string) (*Credentials, error) {
 	subject := fmt.Sprintf("credentials of namespace %q", namespace)
 	problems := checkNamespace(field.NewPath("namespace"), namespace)
