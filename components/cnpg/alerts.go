@@ -245,7 +245,7 @@ func (p *plan) podAlerts() []alert {
 		name: notMonitored, code: "CB92", critical: true, hold: 30 * time.Minute, unless: []string{notSynced},
 		expr:    fmt.Sprintf("absent(%s)", p.of("cnpg_collector_up")),
 		summary: fmt.Sprintf("Prometheus sees nothing of %s, so no other alert about its backups can fire.", p.said()),
-		description: fmt.Sprintf("Its pods do not run, or Prometheus does not take the PodMonitor %[2]s: some want a label of their own on it. "+
+		description: fmt.Sprintf("Its pods are not running, or Prometheus does not use the PodMonitor %[2]s: some only use those with a certain label. "+
 			"Which of the two: kubectl get pods -n %[1]s -l cnpg.io/cluster=%[3]s", p.namespace, p.monitoringName(), p.cluster),
 	}}
 }
@@ -268,7 +268,7 @@ func (p *plan) walAlerts() []alert {
 		alerts = append(alerts, alert{
 			name: volumeAlmostFull, code: "CB33", critical: true, copy: archive, hold: 5 * time.Minute,
 			expr:    full(0.7),
-			summary: fmt.Sprintf("The WAL volume of %s is almost full, and when it is PostgreSQL stops.", p.said()),
+			summary: fmt.Sprintf("The WAL volume of %s is almost full; when it is full, PostgreSQL stops.", p.said()),
 			description: "WAL stays there until it is archived, or until no replication slot needs it." + lasts +
 				" Make archiving work, then enlarge spec.walStorage; never delete in pg_wal." + p.lookAtSidecar(),
 		})
@@ -284,12 +284,12 @@ func (p *plan) walAlerts() []alert {
 		unless: []string{volumeAlmostFull, archivingFailing},
 		expr: fmt.Sprintf("max(\n  (%s > 1800 or %s < 0)\n  and on(namespace, pod) %s > 0\n)", p.of("cnpg_pg_stat_archiver_seconds_since_last_archival"),
 			p.of("cnpg_pg_stat_archiver_seconds_since_last_archival"), p.of("cnpg_collector_pg_wal_archive_status", "value=", "ready")),
-		summary:     fmt.Sprintf("WAL of %s waits, and none has been archived to %s for more than half an hour.", p.said(), place(archive)),
+		summary:     fmt.Sprintf("WAL of %s is waiting, and none has been archived to %s for more than half an hour.", p.said(), place(archive)),
 		description: "No attempt has failed, so one of them hangs: the store, or the way to it, is slow or does not answer." + lasts + p.lookAtSidecar(),
 	}, alert{
 		name: archivingUnseen, code: "CB92", copy: archive, hold: 30 * time.Minute,
 		expr:    fmt.Sprintf("absent(%s)\nunless on() absent(%s)", p.of("cnpg_pg_stat_archiver_last_archived_time"), p.of("cnpg_collector_up")),
-		summary: fmt.Sprintf("Nothing tells whether WAL of %s is archived.", p.said()),
+		summary: fmt.Sprintf("Nothing shows whether WAL of %s is archived.", p.said()),
 		description: "There is no primary, or the operator's default queries are switched off: " +
 			"spec.monitoring.disableDefaultQueries, or MONITORING_QUERIES_CONFIGMAP of the operator.",
 	})
@@ -298,8 +298,8 @@ func (p *plan) walAlerts() []alert {
 			name: volumeFilling, code: "CB36", copy: archive, hold: 20 * time.Minute,
 			unless:  []string{volumeAlmostFull, archivingFailing, archivingStuck},
 			expr:    full(0.5),
-			summary: fmt.Sprintf("More than half of the WAL volume of %s is taken.", p.said()),
-			description: "Archiving is slower than what is written, or a replication slot holds WAL." + lasts +
+			summary: fmt.Sprintf("More than half of the WAL volume of %s is used.", p.said()),
+			description: "WAL is written faster than it is archived, or a replication slot holds it." + lasts +
 				" Enlarge spec.walStorage, or drop the slot that nobody reads.",
 		})
 	}
@@ -340,7 +340,7 @@ func (p *plan) backupAlerts() []alert {
 	alerts := []alert{{
 		name: backupUnseen, code: "CB92", critical: true, copy: archive, hold: 30 * time.Minute, unless: wal,
 		expr:    fmt.Sprintf("absent(%s)\nunless on() absent(%s)", p.of(lastBackup), p.of("cnpg_collector_up")),
-		summary: fmt.Sprintf("The pods of %s tell nothing about its base backups.", p.said()),
+		summary: fmt.Sprintf("The pods of %s report nothing about its base backups.", p.said()),
 		description: fmt.Sprintf("The sidecar of the Barman Cloud plugin is not in the pods or does not answer, or the ObjectStore %s is not there.",
 			p.objectStore(archive)) + p.lookAtSidecar(),
 	}}
@@ -361,7 +361,7 @@ func (p *plan) backupAlerts() []alert {
 		name: backupNone, code: "CB46", critical: true, copy: archive, hold: first, unless: wal,
 		expr:        newest + " == 0",
 		summary:     fmt.Sprintf("%s has no base backup in %s: nothing can be restored from there.", p.said(), place(archive)),
-		description: "There was none in the folder of this generation for as long as a first one may take." + p.lookAtBackups(),
+		description: "There has been none in the folder of this generation for longer than a first one may take." + p.lookAtBackups(),
 	})
 	if p.args.Suspend || p.hibernated() {
 		return append(alerts, suspended)
@@ -370,7 +370,7 @@ func (p *plan) backupAlerts() []alert {
 		name: backupStale, code: "CB47", critical: true, copy: archive, hold: time.Hour, unless: wal,
 		expr:        fmt.Sprintf("time() - (%s > 0) > %d", newest, int(p.staleAge(bounds).Seconds())),
 		summary:     fmt.Sprintf("The newest base backup of %s in %s is {{ $value | humanizeDuration }} old.", p.said(), place(archive)),
-		description: fmt.Sprintf("By its schedule there is one every %s at least.", inWords(bounds.backupPeriod)) + p.lookAtBackups(),
+		description: fmt.Sprintf("By its schedule there should be one at least every %s.", inWords(bounds.backupPeriod)) + p.lookAtBackups(),
 	}, suspended, alert{
 		name: sidecarOutOfMemory, code: "CB23", copy: archive, hold: 5 * time.Minute,
 		unless: append(wal[:len(wal):len(wal)], backupNone, backupStale),
@@ -413,12 +413,12 @@ func (p *plan) windowAlerts() []alert {
 	}
 	series := p.of(firstPoint, "cnpg_server=", p.serverName(), "cnpg_retention=", kept)
 	early := fmt.Sprintf("%s > time() - %d", first(""), int(retention.Seconds()))
-	lost := "Base backups that are needed for it are gone from the bucket: somebody deleted them, or a lifecycle rule of the bucket does. " +
+	lost := "Base backups that are needed for it are gone from the bucket: somebody deleted them, or a lifecycle rule of the bucket did. " +
 		"See what is left: make doctor"
 	return []alert{{
 		name: windowShrunk, code: "CB57", critical: true, copy: archive, hold: 15 * time.Minute,
 		expr:        fmt.Sprintf("%s\nand on() (%s > min(min_over_time(%s[2d]) > 0))", early, first(""), series),
-		summary:     fmt.Sprintf("The oldest base backup of %s in %s has vanished, and its retention of %s needs it.", p.said(), place(archive), kept),
+		summary:     fmt.Sprintf("The oldest base backup of %s in %s has vanished, although its retention of %s needs it.", p.said(), place(archive), kept),
 		description: lost,
 	}, {
 		name: windowShort, code: "CB57", copy: archive, hold: time.Hour, unless: []string{windowShrunk},
@@ -454,7 +454,7 @@ func (p *plan) mirrorAlerts() []alert {
 	return []alert{{
 		name: mirrorUnseen, code: "CB92", copy: at, hold: 30 * time.Minute,
 		expr:        fmt.Sprintf("absent(%s)", cronJob("created")),
-		summary:     fmt.Sprintf("Nothing tells whether %s is copied to %s.", p.said(), place(at)),
+		summary:     fmt.Sprintf("Nothing shows whether %s is copied to %s.", p.said(), place(at)),
 		description: fmt.Sprintf("kube-state-metrics is not there or not scraped, or there is no CronJob %s in the namespace %s.", job, p.namespace),
 	}, {
 		name: mirrorSuspended, code: "CB62", copy: at, hold: day,
@@ -481,7 +481,7 @@ func (p *plan) mirrorAlerts() []alert {
 		name: mirrorBehind, code: "CB63", copy: at, hold: 15 * time.Minute, unless: unless(mirrorFarBehind, mirrorFailing),
 		expr:        fmt.Sprintf("time() - %s > %d\nunless on() %s == 1", success, int(late.Seconds()), cronJob("spec_suspend")),
 		summary:     fmt.Sprintf("The copy of %s at %s is {{ $value | humanizeDuration }} old.", p.said(), place(at)),
-		description: fmt.Sprintf("A run ends well every %s, if all is well; this one takes long, or none begins.", inWords(period)) + why,
+		description: fmt.Sprintf("A run should end well every %s; the present one takes too long, or none starts.", inWords(period)) + why,
 	}}
 }
 
@@ -519,7 +519,7 @@ func (p *plan) drillAlerts() []alert {
 		alerts = append(alerts, alert{
 			name: drillUnseen, code: "CB92", copy: at, hold: 30 * time.Minute, unless: []string{mirrorUnseen},
 			expr:    fmt.Sprintf("absent(%s)", p.ofCronJob(job, "created")),
-			summary: fmt.Sprintf("Nothing tells whether %s still restores from %s.", p.said(), place(at)),
+			summary: fmt.Sprintf("Nothing shows whether %s still restores from %s.", p.said(), place(at)),
 			description: fmt.Sprintf("kube-state-metrics is not there or not scraped, or there is no CronJob %s in the namespace %s.",
 				job, p.namespace),
 		}, alert{
@@ -534,7 +534,7 @@ func (p *plan) drillAlerts() []alert {
 			expr: fmt.Sprintf("time() - %s > %d\nor (time() - max(%s) > %d unless on() %s)",
 				success, overdue, p.ofCronJob(job, "created"), overdue, success),
 			summary: fmt.Sprintf("Whether %s restores from %s has not been tried for {{ $value | humanizeDuration }}.", p.said(), place(at)),
-			description: fmt.Sprintf("There is to be a drill every %s. See whether the CronJob %s in the namespace %s is suspended.",
+			description: fmt.Sprintf("There should be a drill every %s. Check whether the CronJob %s in the namespace %s is suspended.",
 				inWords(period), job, p.namespace),
 		})
 	}
