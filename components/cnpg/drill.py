@@ -133,7 +133,7 @@ def tick():
     except FileNotFoundError:
         return
     if silent > 120:
-        raise Found("CB77", "the container with PostgreSQL has ended without a word, as it does when it needs more memory than its limit")
+        raise Found("CB77", "the container with PostgreSQL has ended without a message, as it does when it needs more memory than its limit")
 
 
 def pause():
@@ -623,7 +623,7 @@ class Run:
         if not ENV.get("MAX_AGE"):
             self.check("recent", "not made", "no schedule says how old the last moment may be")
         elif age > float(ENV["MAX_AGE"]):
-            self.fail("recent", "CB78", "the last moment is %s, %d minutes ago, and may be %d minutes old"
+            self.fail("recent", "CB78", "the last restored moment is %s, %d minutes ago; at most %d minutes are allowed"
                       % (moment(restored), age // 60, float(ENV["MAX_AGE"]) // 60))
         else:
             self.check("recent", "passed")
@@ -637,7 +637,7 @@ class Run:
         if status == "0" or absent_library(errors):
             self.check("answers", "passed")
         else:
-            self.fail("answers", "CB77", "a database takes no connection: " + complaint(errors))
+            self.fail("answers", "CB77", "a database accepts no connections: " + complaint(errors))
 
     def judge_libraries(self):
         status, _, errors = outcome("libraries")
@@ -645,7 +645,7 @@ class Run:
         if library:
             self.fail("libraries", "CB76", "the image has no library %s, which functions of the database are in" % library)
         elif status != "0":
-            self.check("libraries", "not made", "a database takes no connection")
+            self.check("libraries", "not made", "a database accepts no connections")
         elif "ERROR: " in errors:
             self.check("libraries", "not made", complaint(errors))
         else:
@@ -681,7 +681,7 @@ class Run:
     def judge_query(self):
         status, said, errors = outcome("query")
         if status == "none":
-            self.check("query", "not made", "there is none")
+            self.check("query", "not made", "no query is set")
         elif status != "0":
             self.fail("query", "CB79", "the query failed: " + complaint(errors))
         elif said == ENV.get("RESULT", "").strip():

@@ -501,7 +501,7 @@ uncopied() { # from, what
   if [ "$1" = archive ]; then
     problem copy-failed "not all $2 could be copied"
   else
-    notice not-copied-back "not all $2 that only the mirror has could be copied to the archive; may its key write there?"
+    notice not-copied-back "not all $2 that only the mirror has could be copied to the archive; check that the key may write there"
   fi
 }
 
@@ -643,8 +643,8 @@ complain() {
     done
   done
   if [ -s "$dir/changed" ]; then
-    problem changed "$(wc -l <"$dir/changed") objects in the archive differ from what was copied in size, or in content if" \
-      "they are a backup.info or a history, for instance $(head -n 1 "$dir/changed"); the mirror keeps what it has"
+    problem changed "$(wc -l <"$dir/changed") objects in the archive differ from their copies, in size or, if they are a" \
+      "backup.info or a history, in content, for instance $(head -n 1 "$dir/changed"); the mirror keeps what it has"
   fi
   awk '$2 != "DONE" && $6 > 0 { print $1, $2 }' "$dir/archive.all" >"$dir/failed"
   while read -r id status; do
@@ -659,7 +659,7 @@ complain() {
   unpublished "$dir/mirror.base" "$dir/archive.all" >"$dir/unpublished"
   while read -r id state bytes; do
     if ! grep -q "^$id " "$dir/mirror.wanted"; then
-      notice unpublished "$bytes bytes in the mirror are of base backup $id, which was never completed there"
+      notice unpublished "$bytes bytes in the mirror belong to base backup $id, which was never completed there"
     fi
   done <"$dir/unpublished"
 }
