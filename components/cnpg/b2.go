@@ -73,7 +73,7 @@ func (a B2Args) validate(at *field.Path) field.ErrorList {
 			`the region of the B2 account, for instance "us-west-002"`))
 	} else if !b2Region.MatchString(a.Region) {
 		problems = append(problems, field.Invalid(at.Child("region"), a.Region,
-			`expected the form of "us-west-002": a part of the world, a direction in it and a number`))
+			`expected a region like "us-west-002": a part of the world, a direction and a number`))
 	}
 	if a.Endpoint != "" {
 		problems = append(problems, a.validateEndpoint(at.Child("endpoint"))...)
@@ -85,7 +85,7 @@ func (a B2Args) validate(at *field.Path) field.ErrorList {
 	}
 	if a.AdoptKey != "" && len(a.Keys) > 0 {
 		problems = append(problems, field.Forbidden(at.Child("adoptKey"),
-			"keys are created, adoptKey is not: give one of the two"))
+			"keys creates keys, and adoptKey takes an existing one: give one of the two"))
 	}
 	return append(problems, a.validateKeys(at)...)
 }

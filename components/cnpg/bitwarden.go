@@ -175,7 +175,7 @@ func (a BitwardenArgs) validateItems(at *field.Path) field.ErrorList {
 	if a.Layout == BitwardenLayoutProperty && a.Provider == BitwardenProviderSecretsManager {
 		problems = append(problems, field.Invalid(at.Child("layout"), a.Layout,
 			"Bitwarden Secrets Manager ignores properties and would give both halves of the key the same value; "+
-				"use json or two-items, or say provider: webhook"))
+				"use json or two-items, or set provider: webhook"))
 	}
 	items := map[string]string{"item": a.Item}
 	unused := map[string]string{"keyIdItem": a.KeyIDItem, "secretKeyItem": a.SecretKeyItem}
@@ -191,7 +191,7 @@ func (a BitwardenArgs) validateItems(at *field.Path) field.ErrorList {
 				fmt.Sprintf("the item in Bitwarden that the layout %s reads", a.Layout)))
 		} else if used && *a.HandOver && uuid.Validate(item) == nil {
 			problems = append(problems, field.Invalid(at.Child(name), item,
-				"an item is written by its name: give the name, or set handOver: false"))
+				"the key is written to an item by its name: give the name, or set handOver: false"))
 		}
 		if unused[name] != "" {
 			problems = append(problems, field.Forbidden(at.Child(name),

@@ -78,7 +78,7 @@ func (c *Claims) take(claims []claim, problems field.ErrorList) field.ErrorList 
 		}
 		reported[wanted.at.String()] = true
 		problems = append(problems, field.Invalid(wanted.at, wanted.value,
-			fmt.Sprintf("the %s is that of %s; %s", wanted.name, owner, wanted.hint)))
+			fmt.Sprintf("the %s belongs to %s; %s", wanted.name, owner, wanted.hint)))
 	}
 	if len(problems) > 0 {
 		return problems
@@ -106,7 +106,7 @@ func (c *Claims) checkFolder(wanted claim) *field.Error {
 		case taken.path == wanted.writesTo.path && livesMeet(taken.first, wanted.writesTo.first):
 			first := min(taken.first, wanted.writesTo.first)
 			return field.Invalid(wanted.at, wanted.value, fmt.Sprintf(
-				"its lives cannot be told from those of %s, which have %q, %q and so on there too; give one of them another path or serverName",
+				"the folders of its lives could be those of %s, which are %q, %q and so on; give one of them another path or serverName",
 				writer, first, serverName(first, 2)))
 		}
 	}

@@ -43,7 +43,7 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 				}))
 				return err
 			},
-			[]string{"cluster", `the Cluster auth/authentik-postgresql is that of database "authentik"`, "another cluster or namespace"},
+			[]string{"cluster", `the Cluster auth/authentik-postgresql belongs to database "authentik"`, "another cluster or namespace"},
 		},
 		"one ScheduledBackup": {
 			func(a *DatabaseArgs) { a.Generation = 2 }, func(ctx *pulumi.Context, storage *Storage) error {
@@ -52,7 +52,7 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 				}))
 				return err
 			},
-			[]string{`the ScheduledBackup auth/authentik-postgresql-2-backup is that of database "authentik"`},
+			[]string{`the ScheduledBackup auth/authentik-postgresql-2-backup belongs to database "authentik"`},
 		},
 		"one name": {
 			nil, func(ctx *pulumi.Context, storage *Storage) error {
@@ -105,7 +105,7 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 				_, err := NewDatabase(ctx, "second", second(func(a *DatabaseArgs) { a.NewStorage = otherStorage() }))
 				return err
 			},
-			[]string{"namespace", "the ExternalSecret auth/b2-cnpg-credentials is that of", "one storage"},
+			[]string{"namespace", "the ExternalSecret auth/b2-cnpg-credentials belongs to", "one storage"},
 		},
 		"two storages with namespaces of one name": {
 			nil, func(ctx *pulumi.Context, _ *Storage) error {
@@ -116,7 +116,7 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 				return err
 			},
 			[]string{
-				`namespace: Invalid value: "auth"`, `the Pulumi name "auth" of the credentials is that of storage "homelab"`,
+				`namespace: Invalid value: "auth"`, `the Pulumi name "auth" of the credentials belongs to storage "homelab"`,
 				`give storage "cabin" other namespaces, or a Pulumi stack of its own`,
 			},
 		},
@@ -131,7 +131,7 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 				_, err = NewDatabase(ctx, "second", args, elsewhere(t, ctx, "afloat"))
 				return err
 			},
-			[]string{`the Pulumi name "media" of the credentials is that of the storage of database "cabin"`},
+			[]string{`the Pulumi name "media" of the credentials belongs to the storage of database "cabin"`},
 		},
 		"credentials of their own in the namespace": {
 			nil, func(ctx *pulumi.Context, _ *Storage) error {
@@ -140,7 +140,7 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 				})
 				return err
 			},
-			[]string{"the ExternalSecret auth/b2-cnpg-credentials is that of"},
+			[]string{"the ExternalSecret auth/b2-cnpg-credentials belongs to"},
 		},
 		"two storages with one bucket at B2": {
 			nil, func(ctx *pulumi.Context, _ *Storage) error {
@@ -149,7 +149,7 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 				_, err := NewStorage(ctx, "second", args)
 				return err
 			},
-			[]string{"b2.bucket", "the B2 bucket homelab-cnpg-b2 is that of", "make one storage and give it to all databases"},
+			[]string{"b2.bucket", "the B2 bucket homelab-cnpg-b2 belongs to", "make one storage and give it to all databases"},
 		},
 		"two databases that each make their storage": {
 			nil, func(ctx *pulumi.Context, _ *Storage) error {
@@ -160,7 +160,7 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 			},
 			[]string{
 				"newStorage.b2.bucket", "newStorage.minio.bucket",
-				"the MinIO bucket homelab-postgres-backups at https://nas.example.org:9000 is that of",
+				"the MinIO bucket homelab-postgres-backups at https://nas.example.org:9000 belongs to",
 			},
 		},
 		"two dashboards in one namespace": {
@@ -171,7 +171,7 @@ func TestClashesAreFoundBeforeTheSecondIsMade(t *testing.T) {
 				return err
 			},
 			[]string{
-				`dashboard "second"`, "namespace", `the ConfigMap monitoring/cnpg-backup-dashboard is that of dashboard "dashboard"`,
+				`dashboard "second"`, "namespace", `the ConfigMap monitoring/cnpg-backup-dashboard belongs to dashboard "dashboard"`,
 				"one shows all databases",
 			},
 		},

@@ -218,7 +218,7 @@ func checkNeededSettings(at *field.Path, parameters map[string]string) field.Err
 		value, given := parameters[name]
 		if _, err := strconv.Atoi(value); given && err != nil {
 			problems = append(problems, field.Invalid(at.Key(name), value,
-				`expected a whole number, for instance "200": the operator can restore the database with nothing else`))
+				`expected a whole number, for instance "200": with anything else the operator cannot restore the database`))
 		}
 	}
 	return problems
@@ -242,7 +242,7 @@ func checkImage(at *field.Path, spec *cnpgv1.ClusterSpec) field.ErrorList {
 			return nil
 		}
 		return field.ErrorList{field.Required(at, "the image of PostgreSQL, "+exampleImage+
-			"; the operator's default changes with the operator, its major release too, and backups restore into their own major release only")}
+			"; the operator's default changes from release to release, even to another major release, and a backup only restores into its own")}
 	}
 	image := reference.New(spec.ImageName)
 	if image.Tag == "" {
@@ -336,7 +336,7 @@ func checkReplica(at *field.Path, n names, replica *cnpgv1.ReplicaClusterConfigu
 		return nil
 	}
 	return field.ErrorList{field.Invalid(at.Child("source"), replica.Source,
-		"is the external cluster of recovery: say with recovery, beside spec, whose backups the replica follows")}
+		"is the external cluster of recovery: give recovery, beside spec, with the cluster whose backups the replica follows")}
 }
 
 // warnReplica is about what nobody has tried here.
@@ -344,8 +344,8 @@ func warnReplica(at *field.Path, replica *cnpgv1.ReplicaClusterConfiguration) []
 	if replica == nil || replica.Primary == "" && replica.Self == "" && replica.PromotionToken == "" {
 		return nil
 	}
-	return []string{at.Child("replica").String() + ": a distributed topology is handed to CloudNativePG as it is. Nobody has tried it with " +
-		"this project: which copy restores after a switchover between sites has not been seen. Rehearse it before you rely on it."}
+	return []string{at.Child("replica").String() + ": a distributed topology is passed on to CloudNativePG as it is. It was never tried with " +
+		"this project, nor which copy restores after a switchover between sites. Rehearse that before you rely on it."}
 }
 
 func checkOwnedExternalClusters(at *field.Path, n names, clusters []cnpgv1.ExternalCluster) field.ErrorList {
@@ -379,12 +379,12 @@ func checkOwnedExternalClusters(at *field.Path, n names, clusters []cnpgv1.Exter
 
 // insteadOf tells what to do in the place of the operator's own recovery.
 func insteadOf(recovery *cnpgv1.BootstrapRecovery) string {
-	const running = "; of a Cluster that runs already leave it out, it is read when the Cluster is created"
+	const running = "; for a Cluster that already runs, leave it out: it is only read when a Cluster is created"
 	switch {
 	case recovery.VolumeSnapshots != nil:
-		return "a recovery from volume snapshots is not supported: they are no copy outside of the cluster, and nobody here could try them. " +
-			"Use recovery beside spec; or restore them into a Cluster that is not this project's, " +
-			"and begin with a copy of that one by bootstrap.pg_basebackup" + running
+		return "a recovery from volume snapshots is not supported: they are not a copy outside the cluster, and were never tried. " +
+			"Use recovery beside spec; or restore them into a Cluster that this project does not manage, " +
+			"and begin with a copy of that one, with bootstrap.pg_basebackup" + running
 	case recovery.Backup != nil:
 		return "the recovery is set up for you; use recovery beside spec, with the backup's ID as target.backupID" + running
 	default:

@@ -77,8 +77,8 @@ func checkDataCompression(at *field.Path, compression barmanapi.CompressionType,
 		return problems
 	}
 	return append(problems, field.Invalid(at, compression, fmt.Sprintf(
-		"base backups with %[1]s take the Barman Cloud plugin %[2]s or later, with an older one each of them fails; "+
-			"if yours is, say pluginVersion: %[2]s beside b2 and minio of the environment, else use %[3]s",
+		"base backups with %[1]s need the Barman Cloud plugin %[2]s or later, and fail with an older one; "+
+			"if yours is new enough, set pluginVersion: %[2]s beside the environment's b2 and minio, otherwise use %[3]s",
 		compression, release, dataCompression(plugin))))
 }
 
@@ -90,7 +90,7 @@ func checkArguments(at *field.Path, arguments []string) field.ErrorList {
 	for i, argument := range arguments {
 		if slices.Contains(codecs, argument) {
 			problems = append(problems, field.Invalid(at.Index(i), argument,
-				"barman takes one codec: say it in compression, which sets this"))
+				"barman takes one codec: set it with compression, which adds this argument"))
 		}
 	}
 	return problems
@@ -109,7 +109,7 @@ func checkPruneImage(at *field.Path, image string, backup Backup) field.ErrorLis
 		return nil
 	}
 	return field.ErrorList{field.Invalid(at, image, fmt.Sprintf(
-		"cannot delete base backups with zstd; that takes %s of it, or later", zstdDataPlugin))}
+		"cannot delete base backups with zstd; expected release %s of it, or later", zstdDataPlugin))}
 }
 
 // withZstd says zstd the way that the plugin takes it: its schema does not know

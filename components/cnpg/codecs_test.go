@@ -82,17 +82,17 @@ func TestACodecThatThePluginLacksIsRefused(t *testing.T) {
 	}{
 		"zstd, and nothing is said about the plugin": {
 			data: barmanapi.DataBackupConfiguration{Compression: "zstd"},
-			want: []string{"b2.data.compression", `"zstd"`, "0.15.0 or later", "each of them fails", "pluginVersion: 0.15.0", "else use lz4"},
+			want: []string{"b2.data.compression", `"zstd"`, "0.15.0 or later", "fail with an older one", "pluginVersion: 0.15.0", "otherwise use lz4"},
 		},
 		"zstd and an old plugin": {
 			plugin: "0.14.0",
 			data:   barmanapi.DataBackupConfiguration{Compression: "zstd"},
-			want:   []string{"b2.data.compression", "0.15.0 or later", "else use lz4"},
+			want:   []string{"b2.data.compression", "0.15.0 or later", "otherwise use lz4"},
 		},
 		"lz4 and a plugin whose schema lacks it": {
 			plugin: "0.12.0",
 			data:   barmanapi.DataBackupConfiguration{Compression: "lz4"},
-			want:   []string{"b2.data.compression", "0.13.0 or later", "else use gzip"},
+			want:   []string{"b2.data.compression", "0.13.0 or later", "otherwise use gzip"},
 		},
 		"a plugin that is no release": {
 			plugin: "latest", want: []string{"pluginVersion", `"latest"`, `like "0.15.0"`},
@@ -101,11 +101,11 @@ func TestACodecThatThePluginLacksIsRefused(t *testing.T) {
 		"a plugin of the first days":       {plugin: "0.2.0", want: []string{"pluginVersion", "0.3.0 or later"}},
 		"the plugin's own detour": {
 			data: barmanapi.DataBackupConfiguration{AdditionalCommandArgs: []string{"--jobs=3", "--zstd"}},
-			want: []string{"b2.data.additionalCommandArgs[1]", `"--zstd"`, "say it in compression"},
+			want: []string{"b2.data.additionalCommandArgs[1]", `"--zstd"`, "set it with compression"},
 		},
 		"a second codec for WAL": {
 			wal:  barmanapi.WalBackupConfiguration{ArchiveAdditionalCommandArgs: []string{"-z"}},
-			want: []string{"b2.wal.archiveAdditionalCommandArgs[0]", `"-z"`, "say it in compression"},
+			want: []string{"b2.wal.archiveAdditionalCommandArgs[0]", `"-z"`, "set it with compression"},
 		},
 		"a sidecar that would leave the mirror's data behind": {
 			plugin: "0.15.0", prune: sidecar + ":v0.14.0",

@@ -119,7 +119,7 @@ func (c *Credentials) bring(ctx *pulumi.Context, name, secret string, from Bitwa
 		wait, err := waitForKey(ctx, name+"-"+secret, fmt.Sprintf(
 			"External Secrets has not brought the B2 key from Bitwarden into the Secret %[2]q of namespace %[1]q. "+
 				"Why: kubectl describe externalsecret --namespace %[1]s %[2]s. "+
-				"What was there is kept, and no key is deleted. Put it right and run this again.", c.namespace, secret))
+				"The Secret keeps the key that it has, and no key is deleted. Fix the cause, and run this again.", c.namespace, secret))
 		if err != nil {
 			return err
 		}

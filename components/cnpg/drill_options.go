@@ -199,7 +199,7 @@ func (d DrillOptions) validate(at *field.Path, spec cnpgv1.ClusterSpec) field.Er
 	for i, extension := range spec.PostgresConfiguration.Extensions {
 		if d.on() && extension.ImageVolumeSource.Reference == "" {
 			problems = append(problems, field.Invalid(at.Child("enabled"), true, fmt.Sprintf(
-				"the image of the extension %q stands in a catalog only, which a drill does not read: give it in "+
+				"the image of the extension %q is only in a catalog, which a drill does not read: give it in "+
 					"spec.postgresql.extensions[%d].image.reference", extension.Name, i)))
 		}
 	}

@@ -53,7 +53,7 @@ func push(ctx *pulumi.Context, parent pulumi.Resource, partOf, suffix, inKuberne
 	wait, err := waitForKey(ctx, name+"-push", fmt.Sprintf(
 		"External Secrets has not written the B2 key to Bitwarden. "+
 			"Why: kubectl describe pushsecret --namespace %s %s. "+
-			"The namespaces keep the key that they have, and no key is deleted. Put it right and run this again. "+
+			"The namespaces keep the key that they have, and no key is deleted. Fix the cause, and run this again. "+
 			"For a cluster without External Secrets set bitwarden.handOver: false and put the key into Bitwarden yourself.",
 		bitwarden.Namespace, inKubernetes))
 	if err != nil {

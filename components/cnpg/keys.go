@@ -226,10 +226,10 @@ func (a B2Args) checkKept(inUse string) error {
 		return nil
 	}
 	if a.AdoptKey != "" {
-		return fmt.Errorf("b2.adoptKey: the databases use %q, a key that was made here and would be deleted now: "+
-			"leave adoptKey out, and rotate the key by b2.keys", inUse)
+		return fmt.Errorf("b2.adoptKey: the databases use %q, a key that was created here and would be deleted now: "+
+			"leave adoptKey out, and rotate the key with b2.keys", inUse)
 	}
-	return fmt.Errorf("b2.keys: the databases use %[1]q, which the list no longer has, so that it would be deleted now: "+
+	return fmt.Errorf("b2.keys: the databases use %[1]q, which is no longer in the list and would be deleted now: "+
 		"set b2.keys to [%[1]s, %[2]s] and deploy; remove %[1]q when every namespace has the new key",
 		inUse, strings.Join(a.Keys, ", "))
 }

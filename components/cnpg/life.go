@@ -180,7 +180,7 @@ func (g guard) judge(lives, wanted life) error {
 		"Two ways out:",
 		"1. The Cluster is lost: tell Pulumi, and deploy again:",
 		"     pulumi refresh --stack "+g.stack,
-		"2. It lives: take this change back. To see older data, restore beside it,",
+		"2. It still runs: undo this change. To see older data, restore beside it,",
 		"   as a database of another name with recovery.cluster: "+g.cluster+".")
 	return errors.New(strings.Join(lines, "\n"))
 }
@@ -194,7 +194,7 @@ func (g guard) judgeArchive(lives, wanted life) []string {
 	case lives.serverName == wanted.serverName:
 		return []string{fmt.Sprintf(
 			"The archive would move from ObjectStore %s to %s within one life,\n"+
-				"  and no restore gets over the hole. Begin a new one there: generation: %d.",
+				"  and no restore gets across the gap. Begin a new one there: generation: %d.",
 			lives.store, wanted.store, g.generation+1)}
 	}
 	before, known := g.generationOf(lives.serverName)

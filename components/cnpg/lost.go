@@ -56,6 +56,6 @@ func (g guard) judgeNew(wanted life, backedUp []string) error {
 		"Two ways out:",
 		"1. Restore it: " + restore + ".",
 		fmt.Sprintf("2. Begin an empty one, and keep the backups: generation: %d without recovery.", next),
-		"If it lives and only Pulumi has lost sight of it, import it: docs/adopt.md.",
+		"If it still runs and only Pulumi no longer knows it, import it: docs/adopt.md.",
 	}, "\n"))
 }

@@ -31,7 +31,7 @@ func checkPartOf(name string) field.ErrorList {
 	if len(validation.IsValidLabelValue(name)) == 0 {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("name"), name, labelValue+"; it is a label of what is made")}
+	return field.ErrorList{field.Invalid(field.NewPath("name"), name, labelValue+"; it becomes the value of a label")}
 }
 
 // labelValue is what Kubernetes takes for the value of a label.
@@ -78,11 +78,11 @@ func checkKey(at *field.Path, key string) field.ErrorList {
 		return field.ErrorList{field.Forbidden(at, reason)}
 	}
 	if strings.HasPrefix(key, "cnpg-backup/") {
-		return field.ErrorList{field.Forbidden(at, "keys that begin so are set for you")}
+		return field.ErrorList{field.Forbidden(at, "keys with this prefix are set for you")}
 	}
 	// In lower case, as Kubernetes looks at annotations.
 	if len(validation.IsQualifiedName(strings.ToLower(key))) > 0 {
-		return field.ErrorList{field.Invalid(at, key, `is no key; expected for instance "example.org/team"`)}
+		return field.ErrorList{field.Invalid(at, key, `is not a valid key; expected for instance "example.org/team"`)}
 	}
 	return nil
 }

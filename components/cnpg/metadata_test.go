@@ -81,13 +81,13 @@ func TestKeysThatOthersOwnAreRefused(t *testing.T) {
 	t.Parallel()
 	for key, reason := range map[string]string{
 		"app.kubernetes.io/name":                           "it is set for you",
-		"cnpg-backup/recovered-from":                       "keys that begin so are set for you",
+		"cnpg-backup/recovered-from":                       "keys with this prefix are set for you",
 		"cnpg.io/skipWalArchiving":                         "it switches the archive off",
 		"cnpg.io/skipEmptyWalArchiveCheck":                 "raise generation instead",
 		"kubectl.kubernetes.io/last-applied-configuration": "leave it out",
 		"pulumi.com/waitFor":                               "use waitUntilReady",
-		"no key":                                           "is no key",
-		"a/b/c":                                            "is no key",
+		"no key":                                           "is not a valid key",
+		"a/b/c":                                            "is not a valid key",
 	} {
 		args := databaseArgs()
 		args.Annotations = map[string]string{key: "enabled"}

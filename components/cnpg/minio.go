@@ -83,13 +83,13 @@ func (a MinIOArgs) validate(at *field.Path) field.ErrorList {
 	case a.FormerEndpoint == "":
 	case sameServer(a.FormerEndpoint, a.Endpoint):
 		problems = append(problems, field.Invalid(former, a.FormerEndpoint,
-			"is where endpoint is, too: give the one that the bucket was copied from, or leave it out"))
+			"is the same server as endpoint: give the one that the bucket was copied from, or leave it out"))
 	default:
 		problems = append(problems, checkEndpoint(former, a.FormerEndpoint)...)
 	}
 	if a.Region != "" && !minioRegion.MatchString(a.Region) {
 		problems = append(problems, field.Invalid(at.Child("region"), a.Region,
-			`expected what the server calls its region, letters, digits, hyphens and underscores: for instance "home-1"`))
+			`expected the name that the server gives its region, of letters, digits, hyphens and underscores, for instance "home-1"`))
 	}
 	problems = append(problems, a.validateRegionKey(at.Child("regionKey"))...)
 	problems = append(problems, checkCA(at.Child("endpointCA"), a.EndpointCA, a.Endpoint)...)
@@ -112,7 +112,7 @@ func (a MinIOArgs) validateRegionKey(at *field.Path) field.ErrorList {
 	case a.Region == "":
 		return field.ErrorList{field.Invalid(at, a.RegionKey, "give region, too: not everything reads the Secret")}
 	case a.User != "":
-		return field.ErrorList{field.Forbidden(at, "user is for MinIO, which tells barman its region: leave regionKey out")}
+		return field.ErrorList{field.Forbidden(at, "user only works with MinIO, which tells barman its region: leave regionKey out")}
 	}
 	if len(validation.IsConfigMapKey(a.RegionKey)) > 0 {
 		return field.ErrorList{field.Invalid(at, a.RegionKey,

@@ -199,7 +199,7 @@ func TestBarmanIsToldTheRegionByASecret(t *testing.T) {
 	for want, storage := range map[string]StorageArgs{
 		`minio.regionKey: Invalid value: "AWS_REGION": give region, too`:         told("", "AWS_REGION"),
 		`minio.regionKey: Invalid value: "AWS REGION": expected letters, digits`: told("garage", "AWS REGION"),
-		`minio.regionKey: Forbidden: user is for MinIO`:                          ofUser,
+		`minio.regionKey: Forbidden: user only works with MinIO`:                 ofUser,
 	} {
 		problems := storage.Validate(nil)
 		require.Len(t, problems, 1, want)

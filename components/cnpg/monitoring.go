@@ -76,12 +76,12 @@ func checkAlertLabels(at *field.Path, labels map[string]string) field.ErrorList 
 		problems = append(problems, checkNoTemplate(at.Key(name), labels[name])...)
 		switch {
 		case name == "severity":
-			problems = append(problems, field.Forbidden(at.Key(name), "say other words for it with severities"))
+			problems = append(problems, field.Forbidden(at.Key(name), "set it with severities"))
 		case name == "alertname" || name == labelNamespace || name == labelCluster || name == labelCode || name == labelCopy:
 			problems = append(problems, field.Forbidden(at.Key(name), "it is set for you"))
 		case len(validation.IsCIdentifier(name)) > 0 || len(name) > 1 && name[:2] == "__":
 			problems = append(problems, field.Invalid(at.Key(name), name,
-				`is no name of a label in Prometheus; expected letters, digits and underscores, for instance "team"`))
+				`is not a label name in Prometheus; expected letters, digits and underscores, for instance "team"`))
 		}
 	}
 	return problems
@@ -94,8 +94,8 @@ func (a *DatabaseArgs) warnMonitoring() []string {
 	if own == nil || !own.EnablePodMonitor || !*a.Monitoring.withDefaults().Enabled {
 		return nil
 	}
-	return []string{"spec.monitoring.enablePodMonitor: the operator makes a PodMonitor too, so that each pod is scraped twice. " +
-		"Leave it out: CloudNativePG has deprecated it, and monitoring makes one."}
+	return []string{"spec.monitoring.enablePodMonitor: the operator also creates a PodMonitor, so each pod is scraped twice. " +
+		"Leave it out: CloudNativePG has deprecated it, and monitoring creates one."}
 }
 
 // monitoringName is the name of the PodMonitor and of the PrometheusRule. The

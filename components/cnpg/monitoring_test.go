@@ -125,7 +125,7 @@ func TestTheAlertOfADrillSaysWhereItsCauseIs(t *testing.T) {
 func TestBadMonitoringIsRefused(t *testing.T) {
 	t.Parallel()
 	for label, want := range map[string]string{
-		"team": "", "severity": "say other words for it with severities", "namespace": "it is set for you",
+		"team": "", "severity": "set it with severities", "namespace": "it is set for you",
 		"code": "it is set for you", "my-team": "expected letters, digits and underscores", "__name": "expected letters",
 	} {
 		problems := Monitoring{AlertLabels: map[string]string{label: "x"}}.Validate(field.NewPath("monitoring"))

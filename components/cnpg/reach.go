@@ -30,7 +30,7 @@ func (a *DatabaseArgs) checkReach(at *field.Path, n names, storage *StorageArgs)
 	problems := checkKeyNames(at.Child("namespace"), n.namespace, storage)
 	if (storage.limited(B2) || storage.limited(MinIO)) && !reaches(n.namespace, n.path) {
 		problems = append(problems, field.Invalid(at.Child("path"), a.Path, fmt.Sprintf(
-			"is not in %[1]q, all that the keys of the namespace reach: "+
+			"is not in %[1]q, and the keys of the namespace reach nothing else: "+
 				"move the backups there, or use keys for the whole bucket", n.namespace+"/")))
 	}
 	if a.Recovery == nil {
@@ -41,7 +41,7 @@ func (a *DatabaseArgs) checkReach(at *field.Path, n names, storage *StorageArgs)
 	case from.SourceSecret == "" && !from.sameCluster(n) && storage.limited(from.Source) && !reaches(n.namespace, from.Path):
 		problems = append(problems, field.Required(secret, fmt.Sprintf(
 			"the keys of namespace %q do not reach the backups in %q: "+
-				"make a Secret with a key that may read them, and name it here", n.namespace, from.Path+"/")))
+				"create a Secret with a key that may read them, and name it here", n.namespace, from.Path+"/")))
 	case from.SourceSecret != "" && from.sameCluster(n):
 		problems = append(problems, field.Forbidden(secret,
 			"these are the cluster's own backups, which the key of its namespace reads: leave it out"))

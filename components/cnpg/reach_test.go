@@ -225,7 +225,7 @@ func TestKeysForEachNamespaceAreChecked(t *testing.T) {
 		change func(*StorageArgs)
 		want   string
 	}{
-		"not handed over":    {func(a *StorageArgs) { a.Bitwarden.HandOver = new(false) }, "b2.keys: Invalid value: \"homelab-<namespace>\": there is a key for each namespace"},
+		"not handed over":    {func(a *StorageArgs) { a.Bitwarden.HandOver = new(false) }, "b2.keys: Invalid value: \"homelab-<namespace>\": with a key for each namespace"},
 		"the other provider": {func(a *StorageArgs) { a.Bitwarden.Provider = BitwardenProviderWebhook }, "set bitwarden.handOver to true"},
 		"with a prefix":      {func(a *StorageArgs) { a.B2.KeyPrefix = "auth/" }, "b2.keyPrefix: Forbidden"},
 		"misspelt":           {func(a *StorageArgs) { a.B2.Keys = []string{"homelab-<namespac>"} }, `"<namespace>" stands for each namespace`},

@@ -132,7 +132,7 @@ func (r *Recovery) validate(at *field.Path, n names) field.ErrorList {
 			fmt.Sprintf("is later than the cluster's own, %d", n.generation)))
 	case n.firstServer != "" && !from.sameCluster(n) && foldersMeet(folder(from.Path, from.server()), n.folder()):
 		problems = append(problems, field.Invalid(at, folder(from.Path, from.server()),
-			fmt.Sprintf("would be restored from, and the database writes to %q", n.folder())))
+			fmt.Sprintf("cannot be restored from: the database writes to %q; give another path or serverName", n.folder())))
 	}
 	return append(problems, validateTarget(at.Child("target"), r.Target)...)
 }
@@ -145,7 +145,7 @@ func validateTarget(at *field.Path, target *cnpgv1.RecoveryTarget) field.ErrorLi
 	}
 	var problems field.ErrorList
 	if given := givenTargets(target); len(given) > 1 {
-		problems = append(problems, field.Invalid(at, strings.Join(given, ", "), "expected one target at the most"))
+		problems = append(problems, field.Invalid(at, strings.Join(given, ", "), "expected one target at most"))
 	}
 	if target.TargetTime != "" {
 		problems = append(problems, checkTargetTime(at.Child("targetTime"), target.TargetTime)...)

@@ -62,13 +62,13 @@ func (a *StorageArgs) Validate(at *field.Path) field.ErrorList {
 	problems = append(problems, a.MinIO.validate(at.Child("minio"))...)
 	if sameServer(a.withDefaults().B2.Endpoint, a.MinIO.Endpoint) {
 		problems = append(problems, field.Invalid(at.Child("minio").Child("endpoint"), a.MinIO.Endpoint,
-			"is where the other copy is, too: what takes the one takes both; give the MinIO server on the NAS"))
+			"is the server of the other copy: whatever takes one copy would take both; give the server on the NAS"))
 	}
 	problems = append(problems, checkPluginVersion(at.Child("pluginVersion"), a.PluginVersion)...)
 	problems = append(problems, a.Bitwarden.validate(at.Child("bitwarden"))...)
 	if isForEach(a.B2.inUse()) && !*a.withDefaults().Bitwarden.HandOver {
 		problems = append(problems, field.Invalid(at.Child("b2").Child("keys"), a.B2.inUse(),
-			"there is a key for each namespace, and they have to be handed over: set bitwarden.handOver to true, "+
+			"with a key for each namespace, the keys have to be handed over: set bitwarden.handOver to true, "+
 				"or give a key for the whole bucket"))
 	}
 	if a.B2.AdoptKey != "" && a.Bitwarden.HandOver != nil && *a.Bitwarden.HandOver {

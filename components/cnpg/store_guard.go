@@ -36,9 +36,9 @@ func (g storeGuard) judge(there, wanted map[string]any) error {
 	}
 	return g.refuse(there, before,
 		"- Asked for: "+after+". The archive would go on in a folder",
-		"  without a base backup, and no restore gets over the hole.",
+		"  without a base backup, and no restore gets across the gap.",
 		"Two ways out:",
-		"1. The backups stay where they are: say so with bucket and path.",
+		"1. The backups stay where they are: put bucket and path back.",
 		fmt.Sprintf("2. They begin anew in the other folder: generation: %d.", g.generation+1))
 }
 
@@ -50,11 +50,11 @@ func (g storeGuard) judgeEndpoint(there map[string]any, before, after string) er
 	}
 	return g.refuse(there, before,
 		"- Asked for: "+after+". What is not copied there is missing in the",
-		"  archive, and no restore gets over the hole.",
+		"  archive, and no restore gets across the gap.",
 		"Two ways out:",
 		"1. It is the same server under another name, or its bucket is being copied to",
 		"   the other one as docs/move-nas.md says: minio.formerEndpoint: "+before,
-		"2. Neither: take this change back.")
+		"2. Neither: undo this change.")
 }
 
 // refuse is about an ObjectStore that is at a path or an endpoint.

@@ -42,7 +42,7 @@ func checkLabel(at *field.Path, name, meaning string) field.ErrorList {
 		return field.ErrorList{field.Required(at, meaning)}
 	}
 	return checkName(at, name, validation.IsDNS1123Label,
-		"expected lower-case letters, digits and hyphens, 63 at the most, with a letter or digit at both ends")
+		"expected lower-case letters, digits and hyphens, at most 63, with a letter or digit at both ends")
 }
 
 // checkNamespace wants a namespace that Kubernetes accepts.
@@ -67,7 +67,7 @@ func checkObjectName(at *field.Path, name, meaning string) field.ErrorList {
 		return field.ErrorList{field.Required(at, meaning)}
 	}
 	return checkName(at, name, validation.IsDNS1123Subdomain,
-		"expected lower-case letters, digits, hyphens and dots, 253 at the most, with a letter or digit at both ends")
+		"expected lower-case letters, digits, hyphens and dots, at most 253, with a letter or digit at both ends")
 }
 
 // checkName asks one of Kubernetes' own rules, and says in plain words what it
@@ -119,7 +119,7 @@ func checkRetention(at *field.Path, retention string) field.ErrorList {
 		return nil
 	}
 	if tooLongRetention.MatchString(retention) {
-		return field.ErrorList{field.Invalid(at, retention, fmt.Sprintf("expected %d at the most", mostUnits))}
+		return field.ErrorList{field.Invalid(at, retention, fmt.Sprintf("expected at most %d", mostUnits))}
 	}
 	return field.ErrorList{field.Invalid(at, retention,
 		`expected a number above 0 and d, w or m for days, weeks or months, for instance "30d", or none`)}
@@ -137,7 +137,7 @@ func checkQuantity(at *field.Path, size string) field.ErrorList {
 	case parsed.Cmp(smallestSize()) < 0:
 		return field.ErrorList{tooSmall(at, size)}
 	case parsed.Value() == math.MaxInt64: // what larger ones are cut to
-		return field.ErrorList{field.Invalid(at, size, "is more than there is")}
+		return field.ErrorList{field.Invalid(at, size, "is larger than Kubernetes can count")}
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ func smallestSize() resource.Quantity { return resource.MustParse("1Mi") }
 func tooSmall(at *field.Path, size string) *field.Error {
 	number := strings.TrimRight(size, "mnu")
 	if number == size {
-		return field.Invalid(at, size, `is less than a mebibyte: bytes are counted where no unit is; did you mean "`+size+`Gi"?`)
+		return field.Invalid(at, size, `is less than a mebibyte: a number without a unit counts bytes; did you mean "`+size+`Gi"?`)
 	}
 	return field.Invalid(at, size, `is in thousandths of a byte or less, which is what m means; did you mean "`+number+`Mi" or "`+number+`Gi"?`)
 }
@@ -243,7 +243,7 @@ func checkMinutes(at *field.Path, given string) field.ErrorList {
 	case err != nil || parsed < time.Minute:
 		return field.ErrorList{field.Invalid(at, given, `expected a duration of a minute or more, for instance "24h"`)}
 	case parsed > most*time.Hour:
-		return field.ErrorList{field.Invalid(at, given, fmt.Sprintf("expected %dh at the most", most))}
+		return field.ErrorList{field.Invalid(at, given, fmt.Sprintf("expected at most %dh", most))}
 	}
 	return nil
 }

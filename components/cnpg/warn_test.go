@@ -28,7 +28,7 @@ func TestAnImageIsRefusedAsByTheOperatorAndWarnedAboutWhenItFloats(t *testing.T)
 		"ghcr.io/cloudnative-pg/postgresql":                             {refused: "expected a tag"},
 		"ghcr.io/cloudnative-pg/postgresql:latest":                      {refused: "expected a tag"},
 		"ghcr.io/cloudnative-pg/postgresql:stable":                      {refused: "expected a tag"},
-		"": {refused: "the operator's default changes with the operator"},
+		"": {refused: "the operator's default changes from release to release"},
 	} {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()

@@ -193,7 +193,7 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		},
 		"a replica of our recovery without one": {
 			map[string]any{database + "spec.replica": map[string]any{"enabled": true, "source": "authentik-recovery"}},
-			[]string{"databases[0].spec.replica.source", "say with recovery, beside spec"},
+			[]string{"databases[0].spec.replica.source", "give recovery, beside spec"},
 		},
 		"our recovery given by the user": {
 			map[string]any{database + "spec.bootstrap": map[string]any{"recovery": map[string]any{"source": "x"}}},
@@ -205,7 +205,7 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		},
 		"two databases writing to one path": {
 			second(map[string]any{"name": "copy", "cluster": "authentik-postgresql"}),
-			[]string{"databases[1].cluster", "auth/authentik-postgresql", `is that of database "authentik"`},
+			[]string{"databases[1].cluster", "auth/authentik-postgresql", `belongs to database "authentik"`},
 		},
 		"a generation and a cluster with one ScheduledBackup": {
 			func() map[string]any {
@@ -213,11 +213,11 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 				changed["databases"].([]any)[0].(map[string]any)["generation"] = 2
 				return changed
 			}(),
-			[]string{"databases[1].cluster", "the ScheduledBackup auth/authentik-postgresql-2-backup", `is that of database "authentik"`},
+			[]string{"databases[1].cluster", "the ScheduledBackup auth/authentik-postgresql-2-backup", `belongs to database "authentik"`},
 		},
 		"two targets": {
 			recovery(map[string]any{"targetTime": "2026-01-15T12:00:00Z", "targetLSN": "0/3000060"}),
-			[]string{"databases[0].recovery.target", "targetTime, targetLSN", "one target at the most"},
+			[]string{"databases[0].recovery.target", "targetTime, targetLSN", "one target at most"},
 		},
 		"target time without offset": {
 			recovery(map[string]any{"targetTime": "2026-01-15 12:00:00"}),
@@ -281,7 +281,7 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		},
 		"a former endpoint that is the endpoint": {
 			map[string]any{"minio.formerEndpoint": "https://NAS.example.org:9000"},
-			[]string{"minio.formerEndpoint", `"https://NAS.example.org:9000"`, "is where endpoint is, too"},
+			[]string{"minio.formerEndpoint", `"https://NAS.example.org:9000"`, "is the same server as endpoint"},
 		},
 		"B2 bucket with B2's prefix": {
 			map[string]any{"b2.bucket": "b2-homelab"},
@@ -328,11 +328,11 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		},
 		"both copies at one server": {
 			map[string]any{"minio.endpoint": "https://S3.us-west-002.backblazeb2.com:443"},
-			[]string{"minio.endpoint", "what takes the one takes both"},
+			[]string{"minio.endpoint", "whatever takes one copy would take both"},
 		},
 		"both copies at one server of one's own": {
 			map[string]any{"b2.endpoint": "https://nas.example.org:9000"},
-			[]string{"minio.endpoint", "what takes the one takes both"},
+			[]string{"minio.endpoint", "whatever takes one copy would take both"},
 		},
 		"a CA for an endpoint without TLS": {
 			map[string]any{"minio.endpoint": "http://nas.example.org:9000", "minio.endpointCA": map[string]any{"name": "nas", "key": "ca.crt"}},
@@ -340,7 +340,7 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		},
 		"more retention than there is time": {
 			map[string]any{database + "retention": "99999999999999999999d"},
-			[]string{"databases[0].retention", "9999 at the most"},
+			[]string{"databases[0].retention", "at most 9999"},
 		},
 		"more undelete days than there is time": {
 			map[string]any{"b2.undeleteDays": 99999999999},
@@ -356,7 +356,7 @@ func TestBadInputIsReportedBeforeAnythingExists(t *testing.T) {
 		},
 		"more size than there is": {
 			map[string]any{database + "spec.storage": map[string]any{"size": "99999999999999999999Gi"}},
-			[]string{"databases[0].spec.storage.size", "more than there is"},
+			[]string{"databases[0].spec.storage.size", "larger than Kubernetes can count"},
 		},
 		"memory in milli-bytes": {
 			map[string]any{database + "spec.resources": map[string]any{"limits": map[string]any{"memory": "512m"}}},
@@ -473,7 +473,7 @@ func TestMonitoringOfAnEnvironmentAndOfADatabase(t *testing.T) {
 	assert.Empty(t, monitored(map[string]any{"monitoring": all, "databases.0.monitoring": map[string]any{"enabled": false}}))
 
 	_, err := deploy(t, true, with(t, map[string]any{"monitoring.alertLabels": map[string]any{"severity": "page"}}))
-	assert.ErrorContains(t, err, "monitoring.alertLabels[severity]: say other words for it with severities")
+	assert.ErrorContains(t, err, "monitoring.alertLabels[severity]: set it with severities")
 }
 
 func TestDrillsOfAnEnvironmentHaveAnHourEach(t *testing.T) {

@@ -16,14 +16,14 @@ import (
 // looks an environment variable up.
 func checkPlugins(settings map[string]string, variable func(string) string, storage *cnpg.StorageArgs) field.ErrorList {
 	needed := []credential{
-		{"the ID of the key with which Pulumi makes bucket and keys at B2", []setting{
+		{"the ID of the key with which Pulumi creates bucket and keys at B2", []setting{
 			{"B2_APPLICATION_KEY_ID", "b2:applicationKeyId"},
 		}},
 		{"that key's secret half", []setting{{"B2_APPLICATION_KEY", "b2:applicationKey"}}},
 	}
 	if storage.MinIO.UsesPlugin() {
 		needed = append(needed,
-			credential{"the MinIO user with which Pulumi makes the bucket and users", []setting{
+			credential{"the MinIO user with which Pulumi creates the bucket and users", []setting{
 				{"MINIO_USER", "minio:minioUser"}, {"MINIO_ACCESS_KEY", "minio:minioAccessKey"},
 			}},
 			credential{"that user's password", []setting{
@@ -72,7 +72,7 @@ func checkMinIOServer(server, ssl, endpoint string) field.ErrorList {
 	var problems field.ErrorList
 	refuse := func(key, value string) {
 		problems = append(problems, field.Invalid(field.NewPath("minio:"+key), value,
-			fmt.Sprintf("the bucket is made at minio.endpoint, %s: leave this out", endpoint)))
+			fmt.Sprintf("the bucket is created at minio.endpoint, %s: leave this out", endpoint)))
 	}
 	if server != "" && !strings.EqualFold(server, wanted.Host) {
 		refuse("minioServer", server)

@@ -30,11 +30,11 @@ func TestMain(m *testing.M) {
 func TestCredentialsThatAreMissing(t *testing.T) {
 	t.Parallel()
 	const (
-		keyID = "B2_APPLICATION_KEY_ID: Required value: the ID of the key with which Pulumi makes bucket and keys at B2: " +
+		keyID = "B2_APPLICATION_KEY_ID: Required value: the ID of the key with which Pulumi creates bucket and keys at B2: " +
 			"export the variable, or run: pulumi config set --secret b2:applicationKeyId"
 		key = "B2_APPLICATION_KEY: Required value: that key's secret half: " +
 			"export the variable, or run: pulumi config set --secret b2:applicationKey"
-		user = "MINIO_USER: Required value: the MinIO user with which Pulumi makes the bucket and users: " +
+		user = "MINIO_USER: Required value: the MinIO user with which Pulumi creates the bucket and users: " +
 			"export the variable, or run: pulumi config set --secret minio:minioUser"
 		password = "MINIO_PASSWORD: Required value: that user's password: " +
 			"export the variable, or run: pulumi config set --secret minio:minioPassword"

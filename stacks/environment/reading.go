@@ -108,7 +108,7 @@ func (r *reading) wrong(at *field.Path, written any, expected string) {
 // configured stands in the clear in manifests and in the state.
 func (r *reading) encrypted(at *field.Path) {
 	r.problems = append(r.problems, field.Forbidden(at, `has an encrypted value ("secure:"), but what is configured here `+
-		"is no secret and would stand in the clear in manifests: write it without encryption"))
+		"is not a secret, and appears in clear text in manifests: write it without encryption"))
 	r.explained = append(r.explained, at.String())
 }
 
@@ -176,7 +176,7 @@ func (r *reading) object(at *field.Path, written any, of reflect.Type) any {
 		return nil
 	}
 	if of == reflect.TypeFor[cnpgv1.ClusterSpec]() && given["kind"] != nil && given["spec"] != nil {
-		r.wrong(at, given["kind"], `expected only what stands below "spec:" of the Cluster`)
+		r.wrong(at, given["kind"], `expected only what is below "spec:" in the Cluster`)
 		return nil
 	}
 	r.around = append(r.around, place{at, known})
@@ -206,7 +206,7 @@ func isZero(written any, of reflect.Type) bool {
 }
 
 func nothing(at *field.Path, zero any) *field.Error {
-	return field.Invalid(at, shown(zero), "says nothing; leave the field out for its default, or give a value")
+	return field.Invalid(at, shown(zero), "has no effect; leave the field out for its default, or give a value")
 }
 
 // ours tells the project's own types, and those of the plugin in them, from the
@@ -229,7 +229,7 @@ func (r *reading) unknown(at *field.Path, name string, of reflect.Type) {
 	if len(meant) == 0 {
 		meant = r.elsewhere(at, name)
 	}
-	hint := "docs/configuration.md has all"
+	hint := "docs/configuration.md lists all fields"
 	if !ours(of) {
 		hint = "see the documentation of CloudNativePG"
 	}

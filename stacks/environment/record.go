@@ -65,10 +65,10 @@ func checkMoved(before resource.PropertyValue, wanted map[string]string) error {
 		if !kept || !former.IsString() || former.StringValue() == cluster {
 			continue
 		}
-		problems = append(problems, fmt.Sprintf("databases: %[1]q has the Cluster %[2]s, and %[3]s is asked for. "+
-			"A Cluster cannot be moved or renamed: this one would be deleted, and its volumes with it, and an empty one made. "+
-			"Take the change back. To move the data, restore it as a database of another name, with recovery: docs/operate.md. "+
-			"If there is no such Cluster yet, or it may go, say protect: false beside it.", name, former.StringValue(), cluster))
+		problems = append(problems, fmt.Sprintf("databases: %[1]q has the Cluster %[2]s, and its configuration now says %[3]s. "+
+			"A Cluster cannot be moved or renamed: this one would be deleted, with its volumes, and an empty one created. "+
+			"Undo the change. To move the data, restore it as a database with another name, with recovery: docs/operate.md. "+
+			"If there is no such Cluster yet, or it may be deleted, set protect: false for it.", name, former.StringValue(), cluster))
 	}
 	if len(problems) == 0 {
 		return nil
@@ -86,8 +86,8 @@ func checkListed(before resource.PropertyValue, listed []string) error {
 	for name, protected := range before.ObjectValue() {
 		if protected.IsBool() && protected.BoolValue() && !slices.Contains(listed, string(name)) {
 			problems = append(problems, fmt.Sprintf("databases: %[1]q is no longer listed, and it is protected. "+
-				"If it has another name now, say formerName: %[1]s there. "+
-				"If it is to go, put it back with protect: false, deploy, and remove it then.", name))
+				"If it has another name now, set formerName: %[1]s there. "+
+				"If you want to remove it, put it back with protect: false, deploy, and then remove it.", name))
 		}
 	}
 	if len(problems) == 0 {
