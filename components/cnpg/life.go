@@ -243,7 +243,7 @@ func (g guard) judgeBeginning(lives, wanted life) []string {
 		// that was said for a new generation is no longer said.
 		return nil
 	}
-	return []string{complaint + fmt.Sprintf("\n  If all you want is a new folder, say recovery.generation: %d, deploy,\n"+
+	return []string{complaint + fmt.Sprintf("\n  If all you want is a new folder, set recovery.generation: %d, deploy,\n"+
 		"  and take it out again.", began)}
 }
 

@@ -100,7 +100,7 @@ func TestAClusterThatLivesKeepsItsLife(t *testing.T) {
 		},
 		"a later generation with the recovery in place": {
 			second, func(a *DatabaseArgs) { a.Generation = 3 },
-			[]string{"from minio:auth/authentik-postgresql/authentik-postgresql-2", "say recovery.generation: 1"},
+			[]string{"from minio:auth/authentik-postgresql/authentik-postgresql-2", "set recovery.generation: 1"},
 		},
 		"a later generation that says what it began with": {
 			second, func(a *DatabaseArgs) { a.Generation, a.Recovery.Generation = 3, 1 }, nil,

@@ -100,7 +100,7 @@ func checkEncryption(at *field.Path, encryption barmanapi.EncryptionType, locati
 	}
 	if storage != nil && !storage.MinIO.KMS {
 		return field.ErrorList{field.Invalid(at, encryption,
-			"MinIO refuses encryption without a key management service; if it has one, say kms: true at minio")}
+			"MinIO refuses encryption without a key management service; if it has one, set kms: true at minio")}
 	}
 	return checkOneOf(at, encryption, none, barmanapi.EncryptionTypeAES256, barmanapi.EncryptionTypeNoneAWSKMS)
 }
