@@ -45,6 +45,26 @@ func TestARestoreOfALiveClusterIsRefusedBeforeAnythingHappens(t *testing.T) {
 	}
 }
 
+// TestAnArchiveDoesNotMoveBeforeItsClusterIsRefused changes what only together looks
+// like another database.
+func TestAnArchiveDoesNotMoveBeforeItsClusterIsRefused(t *testing.T) {
+	config := one(nil)
+	shop := config["cnpg-backup:databases"].([]any)[0].(map[string]any)
+	shop["protect"] = true
+	box := start(t, root, "homelab", config)
+	must(t, box.Up)
+	const archive = "objectstore-shop-b2-store.yaml"
+	before := manifests(t, box)[archive]
+	require.NotEmpty(t, before)
+
+	shop["path"], shop["serverName"] = "elsewhere", "store"
+	configure(t, box, config)
+	for name, run := range deployments(box) {
+		refused(t, run, `with the server name "shop-postgresql"`)
+		assert.Equal(t, before, manifests(t, box)[archive], name)
+	}
+}
+
 func TestALostClusterIsRestoredAfterARefresh(t *testing.T) {
 	box := start(t, root, "homelab", one(nil))
 	must(t, box.Up)

@@ -238,6 +238,47 @@ func TestAnArchiveStaysWhereItIs(t *testing.T) {
 	}
 }
 
+// TestAnArchiveStaysUnderAnotherServerName is about what the Cluster is refused for,
+// too: without a preview that is after the ObjectStore.
+func TestAnArchiveStaysUnderAnotherServerName(t *testing.T) {
+	t.Parallel()
+	const here, elsewhere = "s3://b2/auth/authentik-postgresql", "s3://b2/auth/login"
+	for name, test := range map[string]struct {
+		server     string
+		generation int
+		wanted     string
+		protected  bool
+		refused    bool
+	}{
+		"another name":                       {"login", 1, elsewhere, true, true},
+		"another name, in the same folder":   {"login", 1, here, true, false},
+		"another name, and it may go":        {"login", 1, elsewhere, false, false},
+		"a later life":                       {"authentik-postgresql", 2, elsewhere, true, false},
+		"back from a life that did not come": {"authentik-postgresql-2", 1, elsewhere, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := func(path, server string) map[string]any {
+				return map[string]any{
+					"metadata": map[string]any{"name": "authentik-b2-store", "annotations": map[string]any{archivedBy: server}},
+					"spec":     map[string]any{"configuration": map[string]any{"destinationPath": path}},
+				}
+			}
+			args := databaseArgs()
+			args.Generation = test.generation
+			g := storeGuard{names: args.names("authentik"), protected: test.protected}
+			err := g.judge(store(here, test.server), store(test.wanted, g.serverName()))
+			if !test.refused {
+				require.NoError(t, err)
+				return
+			}
+			for _, part := range []string{`database "authentik": refused`, here, `"login"`, elsewhere, `"authentik-postgresql"`, "protect: false"} {
+				require.ErrorContains(t, err, part)
+			}
+		})
+	}
+}
+
 func TestAnArchiveStaysAtItsServer(t *testing.T) {
 	t.Parallel()
 	const here, elsewhere = "https://nas.example.org:9000", "https://new.example.org:7070"

@@ -22,17 +22,23 @@ type storeGuard struct {
 	// anywhere is whether the bucket's name tells where it is, whatever the
 	// endpoint, as at B2.
 	anywhere bool
+	// protected is whether the Cluster has to stay.
+	protected bool
 }
 
 // judge compares the ObjectStore that is there with the one that is wanted.
 func (g storeGuard) judge(there, wanted map[string]any) error {
 	before, server := archiveOf(there)
 	after, _ := archiveOf(wanted)
-	if before == "" || server != "" && server != g.serverName() {
-		return nil
-	}
-	if before == after {
+	_, ours := g.generationOf(server)
+	foreign := server != "" && !ours
+	switch {
+	case before == "", foreign && !g.protected, ours && server != g.serverName():
+		return nil // nothing is there, the Cluster may go, or another life begins
+	case before == after:
 		return g.judgeEndpoint(there, endpointOf(there), endpointOf(wanted))
+	case foreign:
+		return g.refuseName(there, before, server, after)
 	}
 	return g.refuse(there, before,
 		"- Asked for: "+after+". The archive would go on in a folder",
@@ -63,6 +69,22 @@ func (g storeGuard) refuse(there map[string]any, at string, rest ...string) erro
 		fmt.Sprintf("database %q: refused, because Cluster %s/%s may archive there.", g.database, g.namespace, g.cluster),
 		"ObjectStore " + g.namespace + "/" + nameOf(there) + " is at " + at + ".",
 	}, rest...), "\n"))
+}
+
+// refuseName is about a server name that is of no life of the Cluster. The Cluster is
+// refused as well, but without a preview only after the ObjectStore has moved.
+func (g storeGuard) refuseName(there map[string]any, at, server, after string) error {
+	return errors.New(strings.Join([]string{
+		fmt.Sprintf("database %q: refused, because a Cluster may archive there.", g.database),
+		"ObjectStore " + g.namespace + "/" + nameOf(there) + " is at " + at + ",",
+		fmt.Sprintf("with the server name %q.", server),
+		fmt.Sprintf("- Asked for: %s, with %q.", after, g.serverName()),
+		"  The archive would go on in a folder without a base backup, and no restore",
+		"  gets across the gap.",
+		"Two ways out:",
+		"1. The Cluster exists: undo the change of cluster, path or serverName.",
+		"2. There is none yet, or it may be deleted: set protect: false.",
+	}, "\n"))
 }
 
 func endpointOf(object map[string]any) string {
