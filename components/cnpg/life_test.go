@@ -2,6 +2,7 @@ package cnpg
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -210,28 +211,35 @@ func TestAnArchiveStaysWhereItIs(t *testing.T) {
 	}
 	const here, elsewhere = "s3://b2/auth/authentik-postgresql", "s3://other/auth/authentik-postgresql"
 	for name, test := range map[string]struct {
-		there   map[string]any
-		wanted  string
-		refused bool
+		there      map[string]any
+		wanted     string
+		generation int
+		refused    bool
 	}{
-		"the same folder":          {store(here, "authentik-postgresql"), here, false},
-		"spelt with a slash":       {store(here+"/", "authentik-postgresql"), here, false},
-		"another folder":           {store(here, "authentik-postgresql"), elsewhere, true},
-		"another folder, adopted":  {store(here, ""), elsewhere, true},
-		"the bucket's root":        {store("s3://b2/", ""), "s3://b2", false},
-		"with a later generation":  {store(here, "authentik-postgresql-0"), elsewhere, false},
-		"nothing is known":         {map[string]any{}, elsewhere, false},
-		"an ObjectStore elsewhere": {store("", ""), elsewhere, false},
+		"the same folder":                  {store(here, "authentik-postgresql"), here, 1, false},
+		"spelt with a slash":               {store(here+"/", "authentik-postgresql"), here, 1, false},
+		"another folder":                   {store(here, "authentik-postgresql"), elsewhere, 1, true},
+		"another folder, adopted":          {store(here, ""), elsewhere, 1, true},
+		"another folder, in a second life": {store(here, "authentik-postgresql-2"), elsewhere, 2, true},
+		"the bucket's root":                {store("s3://b2/", ""), "s3://b2", 1, false},
+		"with a new generation":            {store(here, "authentik-postgresql"), elsewhere, 2, false},
+		"nothing is known":                 {map[string]any{}, elsewhere, 1, false},
+		"an ObjectStore elsewhere":         {store("", ""), elsewhere, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := storeGuard{names: databaseArgs().names("authentik"), stack: "homelab"}.
-				judge(test.there, store(test.wanted, "authentik-postgresql"))
+			args := databaseArgs()
+			args.Generation = test.generation
+			err := storeGuard{names: args.names("authentik"), stack: "homelab"}.
+				judge(test.there, store(test.wanted, args.names("authentik").serverName()))
 			if !test.refused {
 				require.NoError(t, err)
 				return
 			}
-			for _, part := range []string{`database "authentik": refused`, here, elsewhere, "generation: 2"} {
+			for _, part := range []string{
+				`database "authentik": refused`, "ObjectStore auth/authentik-b2-store is at " + here, elsewhere,
+				fmt.Sprintf("generation: %d.", test.generation+1),
+			} {
 				require.ErrorContains(t, err, part)
 			}
 		})
@@ -318,6 +326,28 @@ func TestAnArchiveStaysAtItsServer(t *testing.T) {
 			for _, part := range []string{`database "authentik": refused`, here, elsewhere, "minio.formerEndpoint: " + here, "docs/move-nas.md"} {
 				require.ErrorContains(t, err, part)
 			}
+		})
+	}
+}
+
+// What a database does not write to may move, like the mirror.
+func TestOnlyTheArchivesStoreIsGuarded(t *testing.T) {
+	t.Parallel()
+	for archive, stores := range map[Location][2]string{
+		B2:    {"authentik-b2-store", "authentik-minio-store"},
+		MinIO: {"authentik-minio-store", "authentik-b2-store"},
+	} {
+		t.Run(string(archive), func(t *testing.T) {
+			t.Parallel()
+			args := databaseArgs()
+			args.Archive, args.Generation = archive, 2
+			mocks := deploy(t, false, args, nil)
+
+			guarded, other := mocks.only(t, stores[0]), mocks.only(t, stores[1])
+			assert.NotEmpty(t, guarded.RegisterRPC.GetHooks().GetBeforeUpdate())
+			assert.Equal(t, map[string]any{"cnpg-backup/server-name": "authentik-postgresql-2"}, metadata(guarded)["annotations"])
+			assert.Empty(t, other.RegisterRPC.GetHooks().GetBeforeUpdate())
+			assert.NotContains(t, metadata(other), "annotations")
 		})
 	}
 }
