@@ -112,22 +112,29 @@ func TestFromOneKeyToOneForEachNamespaceAndBack(t *testing.T) {
 		keys   []string
 		inUse  string
 		pushed string
+		output string
 	}{
 		"one for each is in use, the other one kept": {
-			[]string{"homelab-cnpg-b2", "homelab-<namespace>"}, "homelab-<namespace>", "auth-b2-key",
+			[]string{"homelab-cnpg-b2", "homelab-<namespace>"}, "homelab-<namespace>", "auth-b2-key", "",
 		},
-		"and back": {[]string{"homelab-<namespace>", "homelab-cnpg-b2"}, "homelab-cnpg-b2", "homelab-b2-key"},
+		"and back": {
+			[]string{"homelab-<namespace>", "homelab-cnpg-b2"}, "homelab-cnpg-b2", "homelab-b2-key",
+			"secret-of-homelab-b2-key-homelab-cnpg-b2",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			var outputs seen
 			mocks := run(t, false, func(ctx *pulumi.Context) error {
 				args := storageArgs()
 				args.B2.Keys = test.keys
 				storage, err := NewStorage(ctx, "homelab", args)
 				require.NoError(t, err)
+				outputs.see("key", storage.B2Key)
 				_, err = storage.Credentials(ctx, "auth")
 				return err
 			})
+			assert.Equal(t, test.output, outputs.all(t)["key"])
 			mocks.only(t, "homelab-b2-key-homelab-cnpg-b2")
 			mocks.only(t, "auth-b2-key-homelab-auth")
 			assert.Equal(t, test.inUse, mocks.component(t, "KeyInUse").Inputs["key"].StringValue())
@@ -138,6 +145,11 @@ func TestFromOneKeyToOneForEachNamespaceAndBack(t *testing.T) {
 				}
 			}
 			assert.Equal(t, []string{test.pushed}, pushed)
+			brought := mocks.only(t, "auth-b2-cnpg-credentials")
+			assert.Equal(t, metadata(mocks.only(t, test.pushed+"-push"))["annotations"].(map[string]any)["cnpg-backup/key"],
+				metadata(brought)["annotations"].(map[string]any)["cnpg-backup/key"], "the namespace waits for the key in use")
+			assert.Subset(t, dependencies(brought), []string{"homelab-b2-key-homelab-cnpg-b2", "auth-b2-key-homelab-auth"},
+				"no key is deleted before what may use it")
 		})
 	}
 }

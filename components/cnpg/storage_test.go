@@ -3,6 +3,7 @@ package cnpg
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -113,10 +114,18 @@ func TestStorageAdoptsByName(t *testing.T) {
 			outputs.see("keyID", storage.B2KeyID)
 			outputs.see("key", storage.B2Key)
 			outputs.see("minio", storage.MinIOBucket)
+			assert.True(t, pulumi.IsSecret(storage.B2KeyID), "key ID is a secret")
+			assert.True(t, pulumi.IsSecret(storage.B2Key), "key is a secret")
 			return nil
 		})
 		assert.Empty(t, mocks.names(), "nothing is created")
-		assert.Len(t, mocks.Calls(), 2, "the bucket and the key are looked up")
+		var lookedUp []any
+		for _, call := range mocks.Calls() {
+			lookedUp = append(lookedUp, call.Args.Mappable())
+		}
+		assert.ElementsMatch(t, []any{
+			map[string]any{"bucketName": "homelab-cnpg-b2"}, map[string]any{"keyName": "old-key"},
+		}, lookedUp)
 		assert.Equal(t, map[string]any{
 			"bucket": "homelab-cnpg-b2", "keyID": "adopted-key-id", "key": "", "minio": "homelab-postgres-backups",
 		}, outputs.all(t))
@@ -196,6 +205,7 @@ func TestAKeyIsHandedOverAfterItIsNoted(t *testing.T) {
 		})
 		note := mocks.component(t, "KeyInUse")
 		assert.Equal(t, map[string]any{"key": "new", "adopted": false}, note.Inputs.Mappable())
+		assert.NotEmpty(t, note.RegisterRPC.GetHooks().GetBeforeUpdate(), "it is judged")
 		assert.Subset(t, dependencies(note), []string{"homelab-b2-key-old", "homelab-b2-key-new"})
 		assert.Less(t, mocks.position(note), mocks.index(t, "homelab-b2-key"), "nothing is handed over before")
 		for _, key := range []string{"old", "new"} {
@@ -203,6 +213,83 @@ func TestAKeyIsHandedOverAfterItIsNoted(t *testing.T) {
 				mocks.only(t, "homelab-b2-key-"+key).RegisterRPC.GetIgnoreChanges())
 		}
 	})
+}
+
+// refusesNote is an engine whose hook refuses another key in use.
+type refusesNote struct{ recorder }
+
+func (r *refusesNote) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	if args.TypeToken == "cnpg-backup:index:KeyInUse" {
+		return "", nil, errors.New("refused")
+	}
+	return r.recorder.NewResource(args)
+}
+
+func TestWhenTheNoteIsRefusedNoKeyIsHandedOver(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string]*StorageArgs{"one key": storageArgs(), "a key for each namespace": ownKeys()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mocks := &refusesNote{}
+			err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+				storage, err := NewStorage(ctx, "homelab", args)
+				if err != nil {
+					return err
+				}
+				_, err = storage.Credentials(ctx, "auth")
+				return err
+			}, pulumi.WithMocks("cnpg-backup", "test", mocks))
+			require.ErrorContains(t, err, "refused")
+			for _, made := range mocks.names() {
+				assert.NotContains(t, made, "kubernetes:")
+			}
+		})
+	}
+}
+
+// What is handed over are both halves of one key, in a Secret beside the PushSecret
+// that reads it. B2 takes capitals in a bucket's name, and Kubernetes takes none.
+func TestAKeyIsHandedOverWhole(t *testing.T) {
+	t.Parallel()
+	mocks := run(t, false, func(ctx *pulumi.Context) error {
+		args := storageArgs()
+		args.B2.Bucket, args.B2.Keys = "Homelab-CNPG", []string{"offsite"}
+		args.Bitwarden.MirrorItem, args.Bitwarden.Namespace = "b2-mirror", "secrets"
+		_, err := NewStorage(ctx, "homelab", args)
+		return err
+	})
+	for name, want := range map[string]struct{ object, key string }{
+		"homelab-b2-key":        {"b2-homelab-cnpg-key", "homelab-b2-key-offsite"},
+		"homelab-b2-mirror-key": {"b2-homelab-cnpg-mirrorkey", "homelab-b2-key-offsite-mirror"},
+	} {
+		secret, push := mocks.only(t, name), mocks.only(t, name+"-push")
+		for _, object := range []pulumi.MockResourceArgs{secret, push} {
+			of := metadata(object)
+			assert.Equal(t, []any{"secrets", want.object}, []any{of["namespace"], of["name"]})
+		}
+		assert.Equal(t, map[string]any{"secret": map[string]any{"name": want.object}}, spec(push)["selector"])
+		halves := secret.Inputs["data"].ObjectValue()
+		assert.Len(t, halves, 2)
+		for half, value := range map[resource.PropertyKey]string{
+			"AWS_ACCESS_KEY_ID": "id-of-" + want.key, "AWS_SECRET_ACCESS_KEY": "secret-of-" + want.key,
+		} {
+			require.True(t, halves[half].IsSecret(), "%s of %s", half, name)
+			assert.Equal(t, base64.StdEncoding.EncodeToString([]byte(value)), halves[half].SecretValue().Element.StringValue())
+		}
+	}
+}
+
+func TestKeysReachTheFolderThatIsSaid(t *testing.T) {
+	t.Parallel()
+	mocks := run(t, false, func(ctx *pulumi.Context) error {
+		args := storageArgs()
+		args.B2.KeyPrefix, args.Bitwarden.MirrorItem = "auth/", "b2-mirror"
+		_, err := NewStorage(ctx, "homelab", args)
+		return err
+	})
+	for _, key := range []string{"homelab-cnpg-b2", "homelab-cnpg-b2-mirror"} {
+		assert.Equal(t, "auth/", mocks.only(t, "homelab-b2-key-"+key).Inputs.Mappable()["namePrefix"])
+	}
 }
 
 func TestStorageMakesAReadOnlyKeyForTheMirror(t *testing.T) {
