@@ -201,6 +201,11 @@ func TestJudge(t *testing.T) {
 			want: "00:04-00:04", newest: a, taken: a,
 		},
 		{
+			name:  "all of it in one segment, and nothing after it",
+			holds: []part{base(a, "00:02", "00:04", "1:2", "1:2"), wal(1, 2, 2)},
+			want:  "00:04-00:04", newest: a, taken: a,
+		},
+		{
 			name: "two, and no hole between them", holds: []part{first, second, wal(1, 2, 20)},
 			want: "00:04-00:19", newest: b, taken: b,
 		},
@@ -208,6 +213,10 @@ func TestJudge(t *testing.T) {
 			name:  "a hole between them",
 			holds: []part{first, second, wal(1, 2, 7), wal(1, 9, 20)},
 			want:  "00:04-00:06 00:12-00:19", newest: b, taken: b,
+		},
+		{
+			name: "two, and nothing after the newest: the older one leads to its end", holds: []part{first, second, wal(1, 2, 12)},
+			want: "00:04-00:12", newest: b, taken: b,
 		},
 		{
 			name:  "a hole after the newest",
@@ -290,6 +299,11 @@ func TestJudge(t *testing.T) {
 			name:  "it ended at the end of a segment, and the next is not needed",
 			holds: []part{base(a, "00:02", "00:04", "1:2", "1:4", "end_xlog=0/4000000"), wal(1, 2, 3)}, now: "02:00",
 			want: "00:04-00:04", newest: a, taken: a,
+		},
+		{
+			name:  "it would have ended where it began, and has no WAL at all",
+			holds: []part{base(a, "00:02", "00:04", "1:4", "1:4", "begin_xlog=0/4000000", "end_xlog=0/4000000")}, now: "02:00",
+			why: "lacks WAL " + segment("1:4"), state: Incomplete, taken: a,
 		},
 		{
 			name:  "the newest is incomplete: an older one restores, but the plugin does not know",
@@ -427,6 +441,19 @@ func TestJudge(t *testing.T) {
 			want:  "00:06-00:06", newest: a, taken: a,
 		},
 		{
+			name: "it ended in that segment, and that one's is cut off",
+			holds: []part{
+				base(a, "00:02", "00:06", "1:2", "1:6"), wal(1, 2, 5), file("wals/0000000100000000/"+segment("1:6"), 99), history(2, "1:6"),
+			},
+			other: []part{wal(1, 2, 6)}, now: "02:00",
+			why: "lacks WAL " + segment("2:6"), state: Incomplete, taken: a,
+		},
+		{
+			name:  "its last segment has not arrived, and the old primary archived more",
+			holds: []part{base(a, "00:10", "00:12", "2:10", "2:12"), wal(1, 2, 20), history(2, "1:6"), wal(2, 6, 11)}, now: "00:30",
+			why: "lacks WAL " + segment("2:12"), state: Pending, taken: a,
+		},
+		{
 			name: "a history is missing between two base backups, and with it the way from the one to the other",
 			holds: []part{
 				base(a, "00:02", "00:04", "2:2", "2:4"), history(2, "1:1"), wal(2, 2, 9),
@@ -436,6 +463,17 @@ func TestJudge(t *testing.T) {
 				},
 			},
 			want: "00:04-00:08 00:12-00:13", newest: b, taken: b,
+		},
+		{
+			name: "what two base backups lead to overlaps, and no way goes from the one to the other",
+			holds: []part{
+				base(a, "00:02", "00:04", "2:2", "2:4"), history(2, "1:1"), wal(2, 2, 9),
+				base(b, "00:06", "00:07", "4:8", "4:10"), wal(4, 8, 14),
+				func(b *bucket) {
+					b.put("wals/00000004.history", "1\t0/1800000\tx\n2\t0/7800000\tx\n3\t0/7900000\tx\n", 9, midnight)
+				},
+			},
+			want: "00:04-00:13", newest: b, taken: b,
 		},
 		{
 			name:  "a base backup that ended on a timeline whose history is lost",
@@ -497,6 +535,36 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A target is given in seconds, and none of a window may be too early or too late.
+func TestAWindowIsOfWholeSeconds(t *testing.T) {
+	for name, test := range map[string]struct {
+		ended    string
+		segments place
+		want     string
+	}{
+		"it ended within a second":     {"00:04:00.400000", 9, "00:04:01-00:08:00"},
+		"it ended on a second":         {"00:04:00.000000", 9, "00:04:00-00:08:00"},
+		"nothing came after that time": {"00:04:00.400000", 4, "00:04:01-00:04:01"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ended := "end_time=2026-11-24 " + test.ended + "+00:00"
+			b := holding(base("20261124T000200", "00:02", "00:04", "1:2", "1:4", ended), wal(1, 2, test.segments))
+			for i := range b.objects {
+				b.objects[i].Arrived = b.objects[i].Arrived.Add(900 * time.Millisecond)
+			}
+			window := judged(t, b, nil, "00:20", false).Windows[0]
+			assert.Equal(t, test.want, window.From.Format("15:04:05.999")+"-"+window.To.Format("15:04:05.999"))
+		})
+	}
+}
+
+func TestARecoveryReadsAllWALFromItsBaseBackupOn(t *testing.T) {
+	newest := judged(t, holding(base("20261124T000200", "00:02", "00:04", "1:2", "1:4"), wal(1, 1, 9)), nil, "00:20", false).Newest
+	assert.Equal(t, segment("1:9"), newest.Last)
+	assert.Equal(t, 8, newest.Segments)
+	assert.EqualValues(t, 800, newest.WAL)
 }
 
 // TestTheEndOfAWindow is about when segments arrived.
