@@ -324,7 +324,7 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, p *plan, after []pulumi.
 ) ([]*kubernetesObject, error) {
 	var stores []*kubernetesObject
 	guarded, err := storeGuard{
-		names: p.names, stack: ctx.Stack(), moved: p.storage.MinIO.FormerEndpoint, anywhere: p.args.Archive == B2,
+		names: p.names, moved: p.storage.MinIO.FormerEndpoint, anywhere: p.args.Archive == B2,
 		protected: *p.args.Protect,
 	}.hook(ctx)
 	if err != nil {

@@ -230,7 +230,7 @@ func TestAnArchiveStaysWhereItIs(t *testing.T) {
 			t.Parallel()
 			args := databaseArgs()
 			args.Generation = test.generation
-			err := storeGuard{names: args.names("authentik"), stack: "homelab"}.
+			err := storeGuard{names: args.names("authentik")}.
 				judge(test.there, store(test.wanted, args.names("authentik").serverName()))
 			if !test.refused {
 				require.NoError(t, err)
@@ -317,7 +317,7 @@ func TestAnArchiveStaysAtItsServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := storeGuard{names: databaseArgs().names("authentik"), stack: "homelab", moved: test.moved, anywhere: test.anywhere}.
+			err := storeGuard{names: databaseArgs().names("authentik"), moved: test.moved, anywhere: test.anywhere}.
 				judge(test.there, store(test.wanted, "authentik-postgresql"))
 			if !test.refused {
 				require.NoError(t, err)

@@ -16,7 +16,6 @@ const archivedBy = "cnpg-backup/server-name"
 // storeGuard refuses to move an archive within one life.
 type storeGuard struct {
 	names
-	stack string
 	// moved is the endpoint from which the archive may be moved, "" for none.
 	moved string
 	// anywhere is whether the bucket's name tells where it is, whatever the
@@ -51,7 +50,7 @@ func (g storeGuard) judge(there, wanted map[string]any) error {
 // judgeEndpoint wants the bucket to be at the server where it was, or to have been
 // copied from there.
 func (g storeGuard) judgeEndpoint(there map[string]any, before, after string) error {
-	if g.anywhere || before == "" || before == after || sameServer(before, after) || sameServer(before, g.moved) {
+	if g.anywhere || before == "" || sameServer(before, after) || sameServer(before, g.moved) {
 		return nil
 	}
 	return g.refuse(there, before,
