@@ -138,7 +138,7 @@ func (f *Folder) judge(backup *Backup, options Options) Judgement {
 	}
 	// The end of a segment is the beginning of the next, which is not needed.
 	needed := end
-	if backup.to > 0 && backup.to == size.begins(end) && end > begin {
+	if backup.to == size.begins(end) && end > begin {
 		needed--
 	}
 	for j.next = begin; ; j.next++ {
