@@ -180,6 +180,33 @@ except Found as found:
 	}
 }
 
+// What a recovery needs is what the base backup had, or more, never less.
+func TestDrillTakesTheHigherSetting(t *testing.T) {
+	t.Parallel()
+	programs := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(programs, "pg_controldata"), []byte(`#!/bin/sh
+cat <<'END'
+wal_level setting:                    replica
+max_connections setting:              100
+max_worker_processes setting:         8
+max_wal_senders setting:              10
+max_prepared_xacts setting:           0
+max_locks_per_xact setting:           64
+END
+`), 0o755))
+	functions, cut := strings.CutSuffix(drillPostgresScript, "\nmain\n")
+	require.True(t, cut)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", functions+"\nneeded")
+	cmd.Env = []string{
+		"PATH=" + programs + ":" + os.Getenv("PATH"), "DRILL_FOLDER=" + t.TempDir(),
+		"SETTINGS=max_connections=99 max_wal_senders=11 max_prepared_transactions=3 max_locks_per_transaction=64",
+	}
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	assert.Equal(t, "max_connections=100\nmax_wal_senders=11\nmax_worker_processes=8\n"+
+		"max_prepared_transactions=3\nmax_locks_per_transaction=64\n", string(output))
+}
+
 // A run that fails at once, as with a wrong key, has ended before the container with
 // PostgreSQL begins. That one has to end, too: until then the Job has not failed.
 func TestDrillEndsWhenPostgresContainerComesLate(t *testing.T) {
