@@ -483,8 +483,10 @@ func TestCleaningIsKilled(t *testing.T) {
 		}
 		return len(left) - len(kept)
 	}
-	// took is how long the last cleaning took that came to its end.
+	// A cleaning took that long when nothing killed it, and was killed too early and
+	// too late after so long.
 	took := time.Hour
+	early, late := time.Duration(0), took
 	for midway, runs := 0, 0; midway < kills; runs++ {
 		require.Less(t, runs, 10*kills, "only %d cleanings were killed midway", midway)
 		if dead() == 0 {
@@ -493,14 +495,22 @@ func TestCleaningIsKilled(t *testing.T) {
 			}
 		}
 		before := dead()
-		all, killed := j.runAndKill(t, "deleting ", time.Duration(rand.Int64N(int64(took))))
+		after := early + time.Duration(rand.Int64N(int64(late-early)))
+		all, killed := j.runAndKill(t, "deleting ", after)
 		switch left := dead(); {
 		case !killed:
 			require.Zero(t, left)
-			took = all
-		case 0 < left && left < before:
+			took, early, late = all, 0, all
+		case left == before:
+			early = after
+		case left == 0:
+			late = after
+		default:
 			midway++
-			t.Logf("kill %d: %d of %d left", midway, left, before)
+			t.Logf("kill %d in run %d: %d of %d left", midway, runs, left, before)
+		}
+		if late-early < time.Millisecond {
+			early, late = 0, took
 		}
 	}
 	require.True(t, j.run(t).well)
