@@ -46,22 +46,29 @@ func TestARestoreOfALiveClusterIsRefusedBeforeAnythingHappens(t *testing.T) {
 }
 
 // TestAnArchiveDoesNotMoveBeforeItsClusterIsRefused changes what only together looks
-// like another database.
+// like another database, or like a mirror.
 func TestAnArchiveDoesNotMoveBeforeItsClusterIsRefused(t *testing.T) {
-	config := one(nil)
-	shop := config["cnpg-backup:databases"].([]any)[0].(map[string]any)
-	shop["protect"] = true
-	box := start(t, root, "homelab", config)
-	must(t, box.Up)
-	const archive = "objectstore-shop-b2-store.yaml"
-	before := manifests(t, box)[archive]
-	require.NotEmpty(t, before)
+	for _, test := range []struct{ changed, to, said string }{
+		{"serverName", "store", `with the server name "shop-postgresql"`},
+		{"archive", "minio", "The archive would go on in a folder"},
+	} {
+		t.Run(test.changed, func(t *testing.T) {
+			config := one(nil)
+			shop := config["cnpg-backup:databases"].([]any)[0].(map[string]any)
+			shop["protect"] = true
+			box := start(t, root, "homelab", config)
+			must(t, box.Up)
+			const archive = "objectstore-shop-b2-store.yaml"
+			before := manifests(t, box)[archive]
+			require.NotEmpty(t, before)
 
-	shop["path"], shop["serverName"] = "elsewhere", "store"
-	configure(t, box, config)
-	for name, run := range deployments(box) {
-		refused(t, run, `with the server name "shop-postgresql"`)
-		assert.Equal(t, before, manifests(t, box)[archive], name)
+			shop["path"], shop[test.changed] = "elsewhere", test.to
+			configure(t, box, config)
+			for name, run := range deployments(box) {
+				refused(t, run, test.said)
+				assert.Equal(t, before, manifests(t, box)[archive], name)
+			}
+		})
 	}
 }
 

@@ -323,13 +323,6 @@ func NewDatabase(ctx *pulumi.Context, name string, args *DatabaseArgs, opts ...p
 func (d *Database) newObjectStores(ctx *pulumi.Context, p *plan, after []pulumi.Resource,
 ) ([]*kubernetesObject, error) {
 	var stores []*kubernetesObject
-	guarded, err := storeGuard{
-		names: p.names, moved: p.storage.MinIO.FormerEndpoint, anywhere: p.args.Archive == B2,
-		protected: *p.args.Protect,
-	}.hook(ctx)
-	if err != nil {
-		return nil, err
-	}
 	register := func(name string, store store, opts ...pulumi.ResourceOption) error {
 		fields, err := specFields(store.spec())
 		if err != nil {
@@ -338,7 +331,6 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, p *plan, after []pulumi.
 		annotations := pulumi.StringMap{}
 		if name == p.objectStore(p.args.Archive) {
 			annotations[archivedBy] = pulumi.String(p.serverName())
-			opts = append(opts, guarded)
 		}
 		registered, err := registerObject(ctx, name, object{
 			apiVersion: "barmancloud.cnpg.io/v1", kind: "ObjectStore",
@@ -349,7 +341,14 @@ func (d *Database) newObjectStores(ctx *pulumi.Context, p *plan, after []pulumi.
 		return err
 	}
 	for _, at := range []Location{B2, MinIO} {
-		if err := register(p.objectStore(at), p.store(at)); err != nil {
+		guarded, err := storeGuard{
+			names: p.names, mirror: at != p.args.Archive, moved: p.storage.MinIO.FormerEndpoint, anywhere: at == B2,
+			protected: *p.args.Protect,
+		}.hook(ctx, p.objectStore(at))
+		if err != nil {
+			return nil, err
+		}
+		if err := register(p.objectStore(at), p.store(at), guarded); err != nil {
 			return nil, err
 		}
 	}

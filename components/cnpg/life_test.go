@@ -330,8 +330,49 @@ func TestAnArchiveStaysAtItsServer(t *testing.T) {
 	}
 }
 
-// What a database does not write to may move, like the mirror.
-func TestOnlyTheArchivesStoreIsGuarded(t *testing.T) {
+// TestAnArchiveStaysWhenItIsToBeTheMirror is about the other store, too: what a
+// database does not archive to may move.
+func TestAnArchiveStaysWhenItIsToBeTheMirror(t *testing.T) {
+	t.Parallel()
+	const here, elsewhere = "s3://b2/auth/authentik-postgresql", "s3://b2/auth/login"
+	for name, test := range map[string]struct {
+		server     string
+		generation int
+		wanted     string
+		refused    bool
+	}{
+		"the mirror":                       {"", 1, elsewhere, false},
+		"an archive":                       {"authentik-postgresql", 1, elsewhere, true},
+		"an archive, in the same folder":   {"authentik-postgresql", 1, here, false},
+		"an archive until the next life":   {"authentik-postgresql", 2, elsewhere, false},
+		"that of a later life of before":   {"authentik-postgresql-2", 2, elsewhere, true},
+		"that of a life that did not come": {"authentik-postgresql-2", 1, elsewhere, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := func(path string, annotations map[string]any) map[string]any {
+				return map[string]any{
+					"metadata": map[string]any{"name": "authentik-b2-store", "annotations": annotations},
+					"spec":     map[string]any{"configuration": map[string]any{"destinationPath": path}},
+				}
+			}
+			there := map[string]any{}
+			if test.server != "" {
+				there[archivedBy] = test.server
+			}
+			args := databaseArgs()
+			args.Generation = test.generation
+			err := storeGuard{names: args.names("authentik"), mirror: true, protected: true}.judge(store(here, there), store(test.wanted, nil))
+			if !test.refused {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, "ObjectStore auth/authentik-b2-store is at "+here)
+		})
+	}
+}
+
+func TestTheArchivesStoreSaysWhatIsWrittenThere(t *testing.T) {
 	t.Parallel()
 	for archive, stores := range map[Location][2]string{
 		B2:    {"authentik-b2-store", "authentik-minio-store"},
@@ -343,11 +384,12 @@ func TestOnlyTheArchivesStoreIsGuarded(t *testing.T) {
 			args.Archive, args.Generation = archive, 2
 			mocks := deploy(t, false, args, nil)
 
-			guarded, other := mocks.only(t, stores[0]), mocks.only(t, stores[1])
-			assert.NotEmpty(t, guarded.RegisterRPC.GetHooks().GetBeforeUpdate())
-			assert.Equal(t, map[string]any{"cnpg-backup/server-name": "authentik-postgresql-2"}, metadata(guarded)["annotations"])
-			assert.Empty(t, other.RegisterRPC.GetHooks().GetBeforeUpdate())
+			written, other := mocks.only(t, stores[0]), mocks.only(t, stores[1])
+			assert.Equal(t, map[string]any{"cnpg-backup/server-name": "authentik-postgresql-2"}, metadata(written)["annotations"])
 			assert.NotContains(t, metadata(other), "annotations")
+			for _, store := range stores {
+				assert.NotEmpty(t, mocks.only(t, store).RegisterRPC.GetHooks().GetBeforeUpdate(), store)
+			}
 		})
 	}
 }

@@ -16,6 +16,9 @@ const archivedBy = "cnpg-backup/server-name"
 // storeGuard refuses to move an archive within one life.
 type storeGuard struct {
 	names
+	// mirror is whether the ObjectStore is to be the mirror's, and is only guarded
+	// if it is an archive's now.
+	mirror bool
 	// moved is the endpoint from which the archive may be moved, "" for none.
 	moved string
 	// anywhere is whether the bucket's name tells where it is, whatever the
@@ -32,8 +35,8 @@ func (g storeGuard) judge(there, wanted map[string]any) error {
 	_, ours := g.generationOf(server)
 	foreign := server != "" && !ours
 	switch {
-	case before == "", foreign && !g.protected, ours && server != g.serverName():
-		return nil // nothing is there, the Cluster may go, or another life begins
+	case before == "", g.mirror && server == "", foreign && !g.protected, ours && server != g.serverName():
+		return nil // nothing is archived there, the Cluster may go, or another life begins
 	case before == after:
 		return g.judgeEndpoint(there, endpointOf(there), endpointOf(wanted))
 	case foreign:
@@ -99,8 +102,8 @@ func archiveOf(object map[string]any) (path, server string) {
 	return strings.TrimRight(path, "/"), store.GetAnnotations()[archivedBy]
 }
 
-func (g storeGuard) hook(ctx *pulumi.Context) (pulumi.ResourceOption, error) {
-	change, err := inPreviewToo(ctx, fmt.Sprintf("archive of %s: Cluster %s/%s", g.database, g.namespace, g.cluster),
+func (g storeGuard) hook(ctx *pulumi.Context, store string) (pulumi.ResourceOption, error) {
+	change, err := inPreviewToo(ctx, fmt.Sprintf("archive of %s: ObjectStore %s/%s", g.database, g.namespace, store),
 		func(args *pulumi.ResourceHookArgs) error {
 			there := args.OldInputs
 			if _, described := there["spec"]; !described {
