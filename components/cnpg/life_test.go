@@ -197,18 +197,20 @@ func initDBNamed(database string) *cnpgv1.BootstrapConfiguration {
 	return &cnpgv1.BootstrapConfiguration{InitDB: &cnpgv1.BootstrapInitDB{Database: database, Owner: database}}
 }
 
+// storeAt is an ObjectStore, which is an archive's if it has a server name.
+func storeAt(path, server string) map[string]any {
+	annotations := map[string]any{}
+	if server != "" {
+		annotations[archivedBy] = server
+	}
+	return map[string]any{
+		"metadata": map[string]any{"name": "authentik-b2-store", "annotations": annotations},
+		"spec":     map[string]any{"configuration": map[string]any{"destinationPath": path}},
+	}
+}
+
 func TestAnArchiveStaysWhereItIs(t *testing.T) {
 	t.Parallel()
-	store := func(path, server string) map[string]any {
-		annotations := map[string]any{}
-		if server != "" {
-			annotations[archivedBy] = server
-		}
-		return map[string]any{
-			"metadata": map[string]any{"name": "authentik-b2-store", "annotations": annotations},
-			"spec":     map[string]any{"configuration": map[string]any{"destinationPath": path}},
-		}
-	}
 	const here, elsewhere = "s3://b2/auth/authentik-postgresql", "s3://other/auth/authentik-postgresql"
 	for name, test := range map[string]struct {
 		there      map[string]any
@@ -216,22 +218,22 @@ func TestAnArchiveStaysWhereItIs(t *testing.T) {
 		generation int
 		refused    bool
 	}{
-		"the same folder":                  {store(here, "authentik-postgresql"), here, 1, false},
-		"spelt with a slash":               {store(here+"/", "authentik-postgresql"), here, 1, false},
-		"another folder":                   {store(here, "authentik-postgresql"), elsewhere, 1, true},
-		"another folder, adopted":          {store(here, ""), elsewhere, 1, true},
-		"another folder, in a second life": {store(here, "authentik-postgresql-2"), elsewhere, 2, true},
-		"the bucket's root":                {store("s3://b2/", ""), "s3://b2", 1, false},
-		"with a new generation":            {store(here, "authentik-postgresql"), elsewhere, 2, false},
+		"the same folder":                  {storeAt(here, "authentik-postgresql"), here, 1, false},
+		"spelt with a slash":               {storeAt(here+"/", "authentik-postgresql"), here, 1, false},
+		"another folder":                   {storeAt(here, "authentik-postgresql"), elsewhere, 1, true},
+		"another folder, adopted":          {storeAt(here, ""), elsewhere, 1, true},
+		"another folder, in a second life": {storeAt(here, "authentik-postgresql-2"), elsewhere, 2, true},
+		"the bucket's root":                {storeAt("s3://b2/", ""), "s3://b2", 1, false},
+		"with a new generation":            {storeAt(here, "authentik-postgresql"), elsewhere, 2, false},
 		"nothing is known":                 {map[string]any{}, elsewhere, 1, false},
-		"an ObjectStore elsewhere":         {store("", ""), elsewhere, 1, false},
+		"an ObjectStore elsewhere":         {storeAt("", ""), elsewhere, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			args := databaseArgs()
 			args.Generation = test.generation
 			err := storeGuard{names: args.names("authentik")}.
-				judge(test.there, store(test.wanted, args.names("authentik").serverName()))
+				judge(test.there, storeAt(test.wanted, args.names("authentik").serverName()))
 			if !test.refused {
 				require.NoError(t, err)
 				return
@@ -266,16 +268,10 @@ func TestAnArchiveStaysUnderAnotherServerName(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store := func(path, server string) map[string]any {
-				return map[string]any{
-					"metadata": map[string]any{"name": "authentik-b2-store", "annotations": map[string]any{archivedBy: server}},
-					"spec":     map[string]any{"configuration": map[string]any{"destinationPath": path}},
-				}
-			}
 			args := databaseArgs()
 			args.Generation = test.generation
 			g := storeGuard{names: args.names("authentik"), protected: test.protected}
-			err := g.judge(store(here, test.server), store(test.wanted, g.serverName()))
+			err := g.judge(storeAt(here, test.server), storeAt(test.wanted, g.serverName()))
 			if !test.refused {
 				require.NoError(t, err)
 				return
@@ -350,19 +346,10 @@ func TestAnArchiveStaysWhenItIsToBeTheMirror(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store := func(path string, annotations map[string]any) map[string]any {
-				return map[string]any{
-					"metadata": map[string]any{"name": "authentik-b2-store", "annotations": annotations},
-					"spec":     map[string]any{"configuration": map[string]any{"destinationPath": path}},
-				}
-			}
-			there := map[string]any{}
-			if test.server != "" {
-				there[archivedBy] = test.server
-			}
 			args := databaseArgs()
 			args.Generation = test.generation
-			err := storeGuard{names: args.names("authentik"), mirror: true, protected: true}.judge(store(here, there), store(test.wanted, nil))
+			g := storeGuard{names: args.names("authentik"), mirror: true, protected: true}
+			err := g.judge(storeAt(here, test.server), storeAt(test.wanted, ""))
 			if !test.refused {
 				require.NoError(t, err)
 				return
